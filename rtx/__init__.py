@@ -1,0 +1,1 @@
+"""rtx: what a video network looks at, while it looks."""

@@ -1,0 +1,211 @@
+"""What runs: frozen structs, read from TOML, changed by `--set a.b=c`; the same names at all three."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from rtx.errors import UserError, unknown
+from rtx.redact import redact
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+PositiveInt = Annotated[int, Meta(ge=1)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_\-]{1,40}$")]
+Part = Literal["capture", "engine", "show"]
+
+
+class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Camera(_Struct, frozen=True):
+    """One source of frames."""
+
+    source: str
+    """Webcam number, path or name; `rtsp://...`; a file; `synthetic:`; `env:NAME` reads it from a variable."""
+    name: Name = "camera"
+    width: PositiveInt | None = None
+    height: PositiveInt | None = None
+    fps: Positive | None = None
+    mirror: bool = False
+    pace: Literal["realtime", "every"] = "realtime"
+    """Files only: `realtime` keeps the file's own pace and drops; `every` waits, so that no frame is lost."""
+    loop: bool = False
+    roi: tuple[Fraction, Fraction, Fraction, Fraction] = (0.0, 0.0, 1.0, 1.0)
+    """The part of the picture that the network may see: x, y, width, height as shares of the picture."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How the region becomes the network's square: its middle is cut out, or it is padded."""
+
+
+class Worker(_Struct, frozen=True):
+    """The process that classifies and explains."""
+
+    model: str = "i3d-k400"
+    explainer: str = "cam"
+    target: str | None = None
+    """The class to explain, by name or number; the top class where this is not given."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: PositiveInt | None = None
+
+
+class Page(_Struct, frozen=True):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8642
+
+
+class Show(_Struct, frozen=True):
+    sinks: tuple[str, ...] = ("page",)
+    """Any of `page`, `window`, `file:OUT.mp4`, `none`."""
+    opacity: Fraction = 0.6
+
+
+class Budget(_Struct, frozen=True):
+    heatmap_age_ms: Positive = 900.0
+    """A frame shown with an older heatmap is a deadline miss."""
+
+
+class Link(_Struct, frozen=True):
+    """How the parts reach each other. `ipc`: one host, frames in shared memory. `tcp://HOST:PORT`: several hosts."""
+
+    parts: tuple[Part, ...] = ("capture", "engine", "show")
+    """The parts that run on this host."""
+    frames: str = "ipc"
+    """`ipc`, or where the grabbers listen: camera i has ports PORT + 2i (frames) and PORT + 2i + 1 (clock)."""
+    maps: str = "ipc"
+    """`ipc`, or where the worker listens, likewise."""
+    keys: str | None = None
+    """File made by `rtx keys new`, the same on every host; tcp is refused without it."""
+    memory: Literal["auto", "memfd", "named"] = "auto"
+    """Kind of shared memory; `auto` takes sealed anonymous memory on Linux and named segments elsewhere."""
+    jpeg_quality: Annotated[int, Meta(ge=30, le=100)] = 85
+
+
+class Pipeline(_Struct, frozen=True):
+    """Everything that `rtx run` needs to know."""
+
+    camera: tuple[Camera, ...] = ()
+    worker: Worker = Worker()
+    page: Page = Page()
+    show: Show = Show()
+    budget: Budget = Budget()
+    link: Link = Link()
+
+
+def read(path: Path, changes: list[str]) -> Pipeline:
+    """The pipeline in a TOML file with `--set` changes on top. UserError names file, key and what was expected."""
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a pipeline's TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as TOML: {error}") from None
+    return _build(tree, changes, where=str(path))
+
+
+def of_sources(sources: list[str], changes: list[str]) -> Pipeline:
+    """The default pipeline over sources named on the command line."""
+    cameras = [
+        {"source": source, "name": "camera" if len(sources) == 1 else f"camera-{i + 1}"}
+        for i, source in enumerate(sources)
+    ]
+    return _build({"camera": cameras}, changes, where="command line")
+
+
+def _build(tree: dict[str, Any], changes: list[str], where: str) -> Pipeline:
+    for change in changes:
+        _set(tree, change)
+    try:
+        pipeline = msgspec.convert(tree, Pipeline, strict=True)
+    except msgspec.ValidationError as error:
+        raise _readable(error, tree, where) from None
+    names = [camera.name for camera in pipeline.camera]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{where}: two cameras are called {name!r}; give each [[camera]] its own name")
+    for camera in pipeline.camera:
+        x, y, w, h = camera.roi
+        if w <= 0 or h <= 0 or x + w > 1 + 1e-9 or y + h > 1 + 1e-9:
+            raise UserError(f"{where}: camera.{camera.name}.roi = {camera.roi} leaves the picture; x + width <= 1")
+    if not pipeline.camera:
+        raise UserError(f"{where}: no [[camera]]; name at least one source")
+    return pipeline
+
+
+def _set(tree: dict[str, Any], change: str) -> None:
+    key, separator, text = change.partition("=")
+    path = key.strip().split(".")
+    if not separator or not all(path) or len(path) < 2:
+        raise UserError(f"--set {change!r}: expected section.key=value, e.g. --set page.port=9000")
+    value = _value(text.strip())
+    if path[0] == "camera":
+        cameras = tree.setdefault("camera", [])
+        if not isinstance(cameras, list):
+            raise UserError(f"--set {change!r}: camera is not a list of [[camera]] tables")
+        if len(path) == 3:
+            chosen = [camera for camera in cameras if camera.get("name", "camera") == path[1]]
+            if not chosen:
+                raise unknown("camera", path[1], [camera.get("name", "camera") for camera in cameras])
+            cameras = chosen
+        for camera in cameras:
+            camera[path[-1]] = value
+        return
+    node = tree
+    for part in path[:-1]:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise UserError(f"--set {change!r}: {part!r} is a value, not a section")
+    node[path[-1]] = value
+
+
+def _value(text: str) -> Any:
+    """A TOML value where it reads as one, else the bare text, so that --set worker.model=i3d-k400 needs no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _readable(error: msgspec.ValidationError, tree: dict[str, Any], where: str) -> UserError:
+    text, _, at = str(error).partition(" - at `")
+    key = at.rstrip("`").removeprefix("$").removeprefix(".")
+    if match := re.search(r"unknown field `(\w+)`", text):
+        wrong = match.group(1)
+        section = re.sub(r"\[.*?\]", "", key).split(".")[-1] if key else ""
+        types = {"camera": Camera, "worker": Worker, "page": Page, "show": Show, "budget": Budget, "link": Link}
+        fields = types.get(section, Pipeline).__struct_fields__
+        return UserError(f"{where}: {unknown('key', f'{key}.{wrong}' if key else wrong, _dotted(key, fields))}")
+    if match := re.search(r"missing required field `(\w+)`", text):
+        return UserError(f"{where}: {key or 'pipeline'} lacks {match.group(1)!r}")
+    return UserError(f"{where}: {key}: {text[:1].lower()}{text[1:]}; got {redact(repr(_at(tree, key)))}")
+
+
+def _dotted(key: str, fields: tuple[str, ...]) -> list[str]:
+    return [f"{key}.{field}" if key else field for field in fields]
+
+
+def _at(tree: Any, key: str) -> Any:
+    for step in re.findall(r"\w+|\[\d+\]", key):
+        try:
+            tree = tree[int(step[1:-1])] if step.startswith("[") else tree[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return tree
+
+
+def resolve(source: str) -> str:
+    """`env:NAME` as the variable's value, so that no command line shows a password; other sources unchanged."""
+    if not source.startswith("env:"):
+        return source
+    name = source.removeprefix("env:")
+    value = os.environ.get(name)
+    if not value:
+        raise UserError(f"source {source!r}: the environment variable {name} is not set")
+    return value

@@ -1,0 +1,116 @@
+"""The engine: a model and a chain of explainers on a device; clips in, explanations out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rtx.config import Worker
+from rtx.engine.torch_backend import TorchBackend
+from rtx.engine.window import Clip
+from rtx.errors import UserError
+from rtx.explain.registry import Chain, parse
+from rtx.explain.run import Explained, bind, explain
+from rtx.explain.selective import Memory
+from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
+from rtx.nets import cards
+from rtx.nets.forward import Forward
+
+TOP = 5
+MAX_MAP_SIDE = 112
+"""Maps that exist only at clip resolution are sent with at most so many cells a side."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one pass gave: the tensors, and how long each part took in ms."""
+
+    forward: Forward
+    explained: Explained
+    ms: dict[str, float]
+
+
+def chain_for(worker: Worker, labels: tuple[str, ...]) -> tuple[Chain, int | None]:
+    """The chain and the target that the settings ask for. UserError where they do not fit the model."""
+    chain = bind(parse(worker.explainer), labels)
+    if worker.target is None:
+        return chain, None
+    if chain.class_blind:
+        raise UserError(f"{chain.name} is class-blind, so it cannot explain {worker.target!r}; leave out the target or use cam")
+    return chain, cards.class_index(labels, worker.target)
+
+
+class Engine:
+    """Loads once; `run` may be called from one thread at a time."""
+
+    def __init__(self, worker: Worker):
+        self.card = cards.card(worker.model)
+        self.labels = self.card.labels
+        self.chain, self.target = chain_for(worker, self.labels)
+        self.backend = TorchBackend(self.card, worker.device, worker.precision, worker.threads)
+
+    def warm_up(self) -> None:
+        """The first pass on a device takes longest; nobody should wait for it."""
+        size = self.card.clip.size
+        self.run(np.zeros((1, self.card.clip.frames, size, size, 3), np.uint8))
+
+    def run(self, frames: np.ndarray[Any, np.dtype[np.uint8]], memory: list[Memory] | None = None) -> Batch:
+        """Classify and explain clips N T H W 3 (BGR, uint8). With `memory`, one a clip, in live form."""
+        started = time.perf_counter()
+        forward = self.backend.forward(frames, [self.target] * len(frames))
+        self.backend.finish()
+        classified = time.perf_counter()
+        explained = explain(self.chain, forward, memory)
+        self.backend.finish()
+        done = time.perf_counter()
+        ms = {"forward": (classified - started) * 1e3, "explain": (done - classified) * 1e3}
+        return Batch(forward, explained, ms)
+
+    def explain(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Explanation]:
+        """One batch of clips to the messages that go to the displays."""
+        batch = self.run(np.stack([clip.frames for clip in clips]), memory)
+        return [self.message(clip, batch, i) for i, clip in enumerate(clips)]
+
+    def top(self, logits: Tensor) -> tuple[TopClass, ...]:
+        """The likeliest classes of logits M; the target is among them, last where it is not likely."""
+        p = logits.softmax(0)
+        order = p.topk(min(TOP, len(p))).indices.tolist()
+        if self.target is not None and self.target not in order:
+            order.append(self.target)
+        return tuple(TopClass(self.labels[i], float(p[i])) for i in order)
+
+    def message(self, clip: Clip, batch: Batch, i: int) -> Explanation:
+        """Explanation of clip number i of the batch."""
+        forward, explained = batch.forward, batch.explained
+        return Explanation(
+            camera=clip.camera, epoch=clip.epoch, first_seq=clip.first_seq, last_seq=clip.last_seq,
+            t_frames=clip.t_frames, height=clip.height, width=clip.width, rect=(*clip.rect,),
+            model=self.card.name, explainer=str(self.chain), device=str(self.backend.device),
+            backend=self.backend.name, precision=self.backend.precision, top=self.top(forward.logits[i]),
+            target=None if self.chain.class_blind else self.labels[int(forward.target[i])],
+            map=to_wire(explained.relevance[i], explained.cells, forward.input_size),
+            evidence=explained.evidence[i], peak=self.card.peaks.get(str(self.chain), 0.0),
+            motion_share=explained.motion_share[i], ms={name: round(ms, 3) for name, ms in batch.ms.items()},
+        )  # fmt: skip
+
+
+def to_wire(relevance: Tensor, cells: Cells, input_size: tuple[int, int, int]) -> RelevanceMap:
+    """A map t h w as it travels: whole at feature resolution; at clip resolution the newest frame, small, as fp16."""
+    if tuple(relevance.shape) != input_size:
+        return RelevanceMap.of(relevance.float().cpu().numpy(), cells, input_size)
+    _, height, width = input_size
+    shrink = max(1.0, max(height, width) / MAX_MAP_SIDE)
+    size = (round(height / shrink), round(width / shrink))
+    newest = F.adaptive_avg_pool2d(relevance[-1:].float(), size)
+    stride = (1.0, height / size[0], width / size[1])
+    centre = (input_size[0] - 1.0, (stride[1] - 1) / 2, (stride[2] - 1) / 2)
+    highest = float(newest.abs().max())
+    if highest > 6e4:  # fp16 ends at 65504; the scale is carried by nothing else.
+        raise OverflowError(f"a relevance of {highest:.3g} does not fit into a message")
+    return RelevanceMap.of(newest.to(torch.float16).cpu().numpy(), Cells(stride, centre), input_size)

@@ -1,0 +1,107 @@
+"""The torch backend: device and precision on purpose, one forward pass a batch."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rtx.errors import UserError
+from rtx.nets.cards import Card
+from rtx.nets.forward import Forward, Staged
+from rtx.nets.zoo import build
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """`auto` takes CUDA where it works; `cuda` without a usable GPU is an error, never a slow run on the CPU."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        build_name = f"torch {torch.__version__}"
+        why = "no usable GPU or driver" if torch.version.cuda else "this torch is a build for CPUs"
+        raise UserError(f"device 'cuda' is not usable here: {why} ({build_name}); use --device cpu, see `rtx doctor`")
+    use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_has_bf16() -> bool:
+    """True where the CPU multiplies bf16 itself; elsewhere bf16 is slower than fp32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose_precision(wanted: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> Precision:
+    if wanted == "fp16" and device.type == "cpu":
+        raise UserError("precision 'fp16' needs a GPU; use bf16 or fp32 on a CPU")
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if cpu_has_bf16() else "fp32"
+
+
+class TorchBackend:
+    """A network on a device, taking frames as the cameras gave them."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        card: Card,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+        threads: int | None = None,
+    ):
+        self.card = card
+        self.device = choose_device(device)
+        self.precision: Precision = choose_precision(precision, self.device)
+        torch.set_num_threads(threads or cores())
+        network = build(card).to(self.device, _DTYPES[self.precision])
+        self.network: Staged = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        # The head is small and its sums decide the class: always in float32.
+        self.network.weight.data = self.network.weight.data.float()
+        self.network.bias.data = self.network.bias.data.float()
+        clip = card.clip
+        self._mean = torch.tensor(clip.mean, device=self.device).view(1, 3, 1, 1, 1)
+        self._std = torch.tensor(clip.std, device=self.device).view(1, 3, 1, 1, 1)
+
+    def normalise(self, frames: NDArray[np.uint8]) -> Tensor:
+        """N T H W 3 BGR uint8 -> N 3 T H W RGB on the device, as the network wants it."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
+        channels_first = pixels.flip(-1).permute(0, 4, 1, 2, 3)
+        scaled = (channels_first.float() - self._mean) / self._std
+        return scaled.to(_DTYPES[self.precision], memory_format=torch.channels_last_3d)
+
+    @torch.inference_mode()
+    def forward(self, frames: NDArray[np.uint8], targets: list[int | None]) -> Forward:
+        """One pass over a batch N T H W 3 (BGR, uint8); a target of None is the top class."""
+        clip = self.normalise(frames)
+        features = self.network.extract(clip)
+        logits = self.network.classify(features)
+        top = logits.argmax(dim=1)
+        target = torch.stack([top[i] if c is None else torch.tensor(c, device=self.device) for i, c in enumerate(targets)])
+        frames_count = int(frames.shape[1])
+        return Forward(
+            clip=clip,
+            features=features,
+            logits=logits,
+            weight=self.network.weight,
+            pooling=self.network.pooling(int(features.shape[2])),
+            target=target,
+            cells=self.network.cells((frames_count, int(clip.shape[3]), int(clip.shape[4]))),
+            frames=frames_count,
+        )
+
+    def finish(self) -> None:
+        """Wait until the device has done what it was given, so that a clock can be read."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

@@ -1,0 +1,146 @@
+"""The newest clip of one camera: a ring buffer of small frames, each resized once, sampled by capture time."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtx.clock import NS_PER_MS
+from rtx.geometry import Rect, input_rect
+from rtx.link.frames import Frame
+from rtx.nets import cards
+
+PAD_VALUE = 127
+FINENESS = 4
+"""Frames kept per sampling stride, so that a clip can end at the newest frame and not at a multiple of the stride."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames as the network will see them, and where and when they were taken."""
+
+    camera: str
+    epoch: int
+    first_seq: int
+    last_seq: int
+    frames: NDArray[np.uint8]
+    """T H W 3, BGR."""
+    t_frames: tuple[int, ...]
+    """Capture times, monotonic ns, oldest first."""
+    height: int
+    width: int
+    """Of the camera's picture."""
+    rect: Rect
+    """The part of the picture that the frames show."""
+
+
+def see(pixels: NDArray[np.uint8], rect: Rect, size: int, out: NDArray[np.uint8]) -> None:
+    """The rectangle of a picture as size x size pixels into `out` (size size 3); grey where it leaves the picture."""
+    height, width = pixels.shape[:2]
+    x0, y0 = max(0, int(rect.x)), max(0, int(rect.y))
+    x1, y1 = min(width, int(rect.x + rect.width)), min(height, int(rect.y + rect.height))
+    left, top = (round((n - start) * size / rect.width) for n, start in ((x0, rect.x), (y0, rect.y)))
+    right, bottom = (round((n - start) * size / rect.width) for n, start in ((x1, rect.x), (y1, rect.y)))
+    if (left, top, right, bottom) != (0, 0, size, size):
+        out[:] = PAD_VALUE
+    # AREA averages what it shrinks (LINEAR would alias); for enlarging it is a nearest neighbour.
+    how = cv2.INTER_AREA if rect.width >= size else cv2.INTER_LINEAR
+    out[top:bottom, left:right] = cv2.resize(pixels[y0:y1, x0:x1], (right - left, bottom - top), interpolation=how)
+
+
+class Window:
+    """Frames go in as they come; the newest whole clip comes out. One thread adds, another takes.
+
+    An epoch (a loop, a reopened camera, a jump) starts it empty, and a clip is given only when each of its samples
+    is there: within half a stride of its due time, or within one frame period where the camera is slower than that.
+    """
+
+    def __init__(
+        self, clip: cards.Clip, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"]
+    ):
+        self._spec, self._roi, self._fit = clip, roi, fit
+        self.stride_ns = self._stride = int(clip.stride_ms * NS_PER_MS)
+        """Time between two samples."""
+        self._spacing = 0.9 * self._stride / FINENESS
+        capacity = (clip.frames + 1) * FINENESS
+        self._frames = np.empty((capacity, clip.size, clip.size, 3), np.uint8)
+        self._times = np.zeros(capacity, np.int64)
+        self._seqs = np.zeros(capacity, np.int64)
+        self._count = 0
+        self._epoch = -1
+        self._picture = (0, 0)
+        self._rect = Rect(0, 0, 1, 1)
+        self._next = np.empty((clip.size, clip.size, 3), np.uint8)
+        self._lock = threading.Lock()
+
+    def wants(self, frame: Frame) -> bool:
+        """False for a frame so close to the last one that no clip would use both."""
+        if self._begins_anew(frame):
+            return True
+        return bool(frame.t_capture - self._times[(self._count - 1) % len(self._times)] >= self._spacing)
+
+    def shrink(self, frame: Frame) -> None:
+        """Resize the frame; `add` keeps it, once its pixels are known to have been whole."""
+        self._rect_of_next = input_rect(frame.pixels.shape[0], frame.pixels.shape[1], self._roi, self._fit)
+        see(frame.pixels, self._rect_of_next, self._spec.size, self._next)
+
+    def add(self, frame: Frame) -> None:
+        """Keep what `shrink` made of this frame."""
+        with self._lock:
+            if self._begins_anew(frame):
+                self._count = 0
+            self._epoch, self._picture, self._rect = frame.epoch, frame.pixels.shape[:2], self._rect_of_next
+            at = self._count % len(self._times)
+            self._frames[at], self._times[at], self._seqs[at] = self._next, frame.t_capture, frame.seq
+            self._count += 1
+
+    def empty(self) -> None:
+        """What was seen does not belong to what comes."""
+        with self._lock:
+            self._count = 0
+
+    def progress(self) -> float:
+        """Share of a clip's duration that has been seen without a break, 0..1."""
+        with self._lock:
+            times = self._ordered()
+            if len(times) < 2:
+                return 0.0
+            return float(min(1.0, (times[-1] - times[0]) / max(1.0, self._stride * (self._spec.frames - 1))))
+
+    def newest(self) -> int | None:
+        """Capture time of the newest frame, if there is one."""
+        with self._lock:
+            return int(self._times[(self._count - 1) % len(self._times)]) if self._count else None
+
+    def clip(self, camera: str) -> Clip | None:
+        """The clip that ends at the newest frame, or None where a sample is missing."""
+        with self._lock:
+            times = self._ordered()
+            if len(times) == 0:
+                return None
+            due = times[-1] - self._stride * np.arange(self._spec.frames - 1, -1, -1)
+            after = np.searchsorted(times, due).clip(1, len(times) - 1) if len(times) > 1 else np.zeros(len(due), int)
+            nearest = np.where(due - times[after - 1] < times[after] - due, after - 1, after)
+            period = float(np.median(np.diff(times[-FINENESS * 4 :]))) if len(times) > 1 else 0.0
+            if np.abs(times[nearest] - due).max() > max(self._stride / 2, period):
+                return None
+            start = max(0, self._count - len(self._times))
+            at = (start + nearest) % len(self._times)
+            return Clip(
+                camera, self._epoch, int(self._seqs[at[0]]), int(self._seqs[at[-1]]), self._frames[at],
+                tuple(int(t) for t in self._times[at]), *self._picture, self._rect,
+            )  # fmt: skip
+
+    def _ordered(self) -> NDArray[np.int64]:
+        """Capture times of what is kept, oldest first."""
+        if self._count <= len(self._times):
+            return self._times[: self._count]
+        return np.roll(self._times, -(self._count % len(self._times)))
+
+    def _begins_anew(self, frame: Frame) -> bool:
+        return self._count == 0 or frame.epoch != self._epoch or frame.pixels.shape[:2] != self._picture

@@ -1,0 +1,222 @@
+"""The worker process: newest clips of all cameras in, explanations out, until `stop`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cv2
+import zmq
+
+from rtx.clock import NS_PER_S, ms, now
+from rtx.config import Camera, Worker
+from rtx.engine.engine import Engine
+from rtx.engine.window import Clip, Window
+from rtx.explain.selective import Memory
+from rtx.link.frames import Frame, FrameReader
+from rtx.link.offset import ClockAnswer
+from rtx.link.sockets import Sockets, endpoint, read_keys
+from rtx.link.wire import CameraState, Explanation, Handled, MapMessage, WorkerState, pack
+from rtx.nets import cards
+from rtx.process import Report, Start
+
+NICENESS = 5
+"""Below grabber and display: a frame shown late is seen at once, an explanation 20 ms later is not."""
+
+
+@dataclass
+class Watched:
+    """One camera as the worker knows it."""
+
+    camera: Camera
+    window: Window
+    reader: FrameReader
+    out: zmq.Socket[bytes]
+    clock: ClockAnswer | None
+    memory: Memory = field(default_factory=Memory)
+    explained_at: int = 0
+    """Capture time of the newest frame of the last explained clip."""
+    epoch: int = -1
+    told_at: int = 0
+    waiting: Frame | None = None
+    """`pace = "every"`: the frame that the grabber holds until it was handled."""
+    answer: MapMessage | None = None
+    """What was said of that frame."""
+
+
+def run(start: Start, stop: threading.Event, report: Report) -> None:
+    """Explain until `stop`."""
+    cv2.setNumThreads(1)
+    os.nice(NICENESS)
+    pipeline = start.pipeline
+    with Sockets(read_keys(pipeline.link.keys) if pipeline.link.keys else None) as sockets:
+        card = cards.card(pipeline.worker.model)
+        cameras = []
+        for index, camera in enumerate(pipeline.camera):
+            clock = None
+            if pipeline.link.maps != "ipc":
+                clock = ClockAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "maps-clock", index)))
+            reader = FrameReader(sockets, pipeline.link, start.folder, index)
+            out = sockets.publish(endpoint(pipeline.link.maps, start.folder, "maps", index))
+            cameras.append(Watched(camera, Window(card.clip, camera.roi, camera.fit), reader, out, clock))
+        loading = _Loading(cameras, report, card.name)
+        engine = loading.load(pipeline.worker)
+        report.facts.update(
+            model=card.name, explainer=str(engine.chain), device=str(engine.backend.device),
+            backend=engine.backend.name, precision=engine.backend.precision,
+        )  # fmt: skip
+        # Fed by a thread of its own, because frames must be taken while a forward pass runs.
+        arrived, ended = threading.Event(), threading.Event()
+        feeder = threading.Thread(target=_feed, args=(cameras, arrived, ended, report), daemon=True)
+        feeder.start()
+        try:
+            while not stop.is_set():
+                step(engine, cameras, report)
+                if not feeder.is_alive():
+                    raise RuntimeError("the thread that takes frames has ended")
+                arrived.wait(0.02)
+                arrived.clear()
+        finally:
+            ended.set()
+            feeder.join(2.0)
+
+
+class _Loading:
+    """The model loads in a thread, so that the main loop can tell that it does."""
+
+    def __init__(self, cameras: list[Watched], report: Report, model: str):
+        self._cameras, self._report, self._model = cameras, report, model
+        self._error: Exception | None = None
+        self._engine: Engine | None = None
+
+    def load(self, settings: Worker) -> Engine:
+        thread = threading.Thread(target=self._load, args=(settings,), daemon=True)
+        thread.start()
+        while thread.is_alive():
+            self._report.state = f"loading {self._model}"
+            for watched in self._cameras:
+                _tell(watched, "loading", 0.0)
+            thread.join(0.2)
+        if self._error is not None:
+            raise self._error
+        assert self._engine is not None
+        return self._engine
+
+    def _load(self, settings: Worker) -> None:
+        try:
+            engine = Engine(settings)
+            engine.warm_up()
+            self._engine = engine
+        except Exception as error:
+            self._error = error
+
+
+def step(engine: Engine, cameras: list[Watched], report: Report) -> None:
+    """One round: all cameras that have a new clip are one batch."""
+    due: list[tuple[Watched, Clip]] = []
+    for watched in cameras:
+        if watched.clock is not None:
+            watched.clock.serve()
+        clip = _due_clip(watched)
+        if clip is not None:
+            due.append((watched, clip))
+    if due:
+        _explain(engine, due, report)
+    for watched in cameras:
+        _settle(watched)
+        if now() - watched.told_at > NS_PER_S // 2:
+            progress = watched.window.progress()
+            _tell(watched, "collecting" if progress < 1 else "waiting", progress)
+    report.alive("explaining" if any(w.explained_at for w in cameras) else _collecting(cameras))
+
+
+def _due_clip(watched: Watched) -> Clip | None:
+    newest = watched.window.newest()
+    # Live, as often as it can be done; `every`, as often as the clip gains a sample.
+    least = 1 if watched.camera.pace == "realtime" else watched.window.stride_ns
+    if newest is None or abs(newest - watched.explained_at) < least:
+        return None
+    if watched.camera.pace == "every" and (watched.waiting is None or watched.waiting.t_capture != newest):
+        return None
+    return watched.window.clip(watched.camera.name)
+
+
+def _explain(engine: Engine, due: list[tuple[Watched, Clip]], report: Report) -> None:
+    began = now()
+    for watched, clip in due:
+        if clip.epoch != watched.epoch:
+            watched.epoch, watched.memory = clip.epoch, Memory()
+    explanations = engine.explain([clip for _, clip in due], [watched.memory for watched, _ in due])
+    for (watched, clip), explanation in zip(due, explanations, strict=True):
+        watched.explained_at = clip.t_frames[-1]
+        watched.answer = explanation
+        if watched.waiting is None:
+            _send(watched, explanation)
+        report.count("explained")
+        report.age("wait", ms(began - clip.t_frames[-1]))
+    for name, value in explanations[0].ms.items():
+        report.age(name, value)
+    report.counts["batches"] += 1
+    report.counts["largest_batch"] = max(report.counts["largest_batch"], len(due))
+
+
+def _settle(watched: Watched) -> None:
+    """`pace = "every"`: say that the frame is done with, so that the display goes on."""
+    frame = watched.waiting
+    if frame is None:
+        return
+    answer = watched.answer
+    covers = isinstance(answer, Explanation) and (answer.epoch, answer.last_seq) == (frame.epoch, frame.seq)
+    message = answer if covers else Handled(camera=frame.camera, epoch=frame.epoch, seq=frame.seq)
+    assert message is not None
+    watched.waiting = None
+    _send(watched, message)
+
+
+def _send(watched: Watched, message: MapMessage) -> None:
+    watched.out.send(pack(message), zmq.NOBLOCK)
+    watched.told_at = now()
+
+
+def _tell(watched: Watched, state: Literal["loading", "collecting", "waiting"], progress: float) -> None:
+    if watched.camera.pace == "every" and state != "loading":
+        return  # A state would take the place of an answer that the display waits for.
+    _send(watched, WorkerState(camera=watched.camera.name, state=state, since=now(), progress=progress))
+
+
+def _collecting(cameras: list[Watched]) -> str:
+    return f"collecting the first clip {100 * max(w.window.progress() for w in cameras):.0f} %"
+
+
+def _feed(cameras: list[Watched], arrived: threading.Event, ended: threading.Event, report: Report) -> None:
+    """Each camera's newest frame into its window, resized once."""
+    poller = zmq.Poller()
+    for watched in cameras:
+        poller.register(watched.reader.socket, zmq.POLLIN)
+        if watched.reader.offset is not None:
+            poller.register(watched.reader.offset.socket, zmq.POLLIN)
+    while not ended.is_set():
+        poller.poll(100)
+        for watched in cameras:
+            taken = watched.reader.take()
+            if isinstance(taken, CameraState) and taken.state != "live":
+                watched.window.empty()
+            if isinstance(taken, Frame) and watched.reader.ready:
+                _keep(watched, taken, report)
+                arrived.set()
+        for cause in {cause for watched in cameras for cause in watched.reader.drops}:
+            report.drops[cause] = sum(watched.reader.drops[cause] for watched in cameras)
+
+
+def _keep(watched: Watched, frame: Frame, report: Report) -> None:
+    report.counts["picked_up"] += 1
+    report.age("pickup", watched.reader.age_ms(frame))
+    if watched.window.wants(frame):
+        watched.window.shrink(frame)
+        if not watched.reader.whole(frame):
+            return
+        watched.window.add(frame)
+    if watched.camera.pace == "every":
+        watched.waiting = frame

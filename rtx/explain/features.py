@@ -1,0 +1,87 @@
+"""Explainers that read only the features of the classifier's own forward pass: no gradient, no second pass."""
+
+# No `from __future__ import annotations` here: the parameters' annotations are read when the functions are declared.
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from rtx.explain.registry import OfClass, Range, explainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rtx.nets.forward import Forward
+
+FLAT = 1e-6
+"""A channel whose deviation is below this share of its mean is constant: rounding alone would mark half of it."""
+
+
+@explainer(reads="features", class_blind=True, paper="Fuad et al. 2020, Features Understanding in 3D CNNs, Eq. 1")
+def ksigma(
+    forward: "Forward",
+    *,
+    k: Annotated[float, Range(0, 6)] = 3.0,
+    weights: Literal["frame", "channel"] = "frame",
+    per_frame: bool = False,
+) -> "Tensor":
+    """Where the rare, strong features are, whatever the class: map N t h w, >= 0 after ReLU, not normalised.
+
+    A value is strong where it reaches its channel's mean + k deviations (population, over t h w). Strong values count
+    with the mean of their channel: in their feature frame (`weights="frame"`: the paper speaks of 80 vectors of size
+    12) or over all (`"channel"`). `per_frame` takes the moments in each feature frame for itself.
+    """
+    a = forward.features.float()  # N K t h w; moments of bf16 values would be off by per cents
+    over = (3, 4) if per_frame else (2, 3, 4)
+    mean = a.mean(dim=over, keepdim=True)
+    std = a.std(dim=over, correction=0, keepdim=True)
+    strong = (a >= mean + k * std) & (std > FLAT * mean.abs())
+    weight = a.mean(dim=(3, 4) if weights == "frame" else (2, 3, 4), keepdim=True)
+    return (weight * strong).sum(dim=1)
+
+
+@explainer(reads="features", paper="Stergiou et al. 2019, Saliency Tubes, Eq. 1; Zhou et al. 2016, CAM")
+def cam(
+    forward: "Forward",
+    *,
+    tau: Annotated[float, Range(0, 0.999)] = 0.0,
+    pooled: bool = False,
+    interpolation: Literal["linear", "spline"] = "linear",
+) -> "Tensor":
+    """What speaks for the class and where: map N t h w, signed, not normalised.
+
+    `tau` keeps only channels whose class weight reaches that quantile of the class's weights (0: all; the paper gives
+    no value and its code has none). `pooled` gives each feature frame the weight it has in the head's pooling: the
+    mean of the map is then the logit less its bias, but the newest frame may look weaker than it is.
+    `interpolation="spline"` resizes to N T H W as the authors do; it overshoots.
+    """
+    w = forward.weight[forward.target]  # N K
+    if tau > 0:
+        w = w * (w >= w.quantile(tau, dim=1, keepdim=True))
+    return _linear(forward, w, pooled, interpolation)
+
+
+@explainer(reads="features", paper="difference of two class activation maps; follows from Zhou et al. 2016")
+def contrast(forward: "Forward", *, against: Annotated[int | None, OfClass()] = None, pooled: bool = False) -> "Tensor":
+    """Why this class and not another: CAM of the target less CAM of `against`; map N t h w, signed.
+
+    Without `against` it is the strongest other class. `pooled` as in cam.
+    """
+    if against is None:
+        others = forward.logits.scatter(1, forward.target[:, None], float("-inf"))
+        other = others.argmax(dim=1)
+    else:
+        other = forward.target.new_full(forward.target.shape, against)
+    return _linear(forward, forward.weight[forward.target] - forward.weight[other], pooled, "linear")
+
+
+def _linear(forward: "Forward", w: "Tensor", pooled: bool, interpolation: str) -> "Tensor":
+    """sum over k of w[k] A[k]: N t h w."""
+    a = forward.features.float()
+    n, channels, t, height, width = a.shape
+    relevance = (w[:, None, :] @ a.reshape(n, channels, -1)).reshape(n, t, height, width)
+    if pooled:
+        relevance = relevance * forward.pooling[None, :, None, None]
+    if interpolation == "spline":
+        from rtx.explain.placing import upsample
+
+        relevance = upsample(forward, relevance, spline=True)
+    return relevance

@@ -1,0 +1,187 @@
+"""What explainers there are: their parameters are read off their signatures, chains are read from text."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from rtx.errors import UserError, unknown
+
+F = TypeVar("F", bound=Callable[..., Any])
+Reads = Literal["features", "gradients", "layer inputs"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may take, both ends included."""
+
+    low: float
+    high: float
+
+
+class OfClass:
+    """Marks a parameter that names a class of the model, by name or number."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword of an explainer."""
+
+    name: str
+    default: Any
+    kind: type
+    choices: tuple[Any, ...] = ()
+    range: Range | None = None
+    of_class: bool = False
+
+    def checked(self, value: Any, explainer: str) -> Any:
+        """The value, if it may be one. Raises UserError."""
+        where = f"{explainer}({self.name}={value!r})"
+        if self.of_class:
+            if value is not None and not isinstance(value, str | int):
+                raise UserError(f"{where}: expected a class's name or number")
+            return value
+        if self.choices:
+            if value not in self.choices:
+                raise unknown(f"value for {explainer}'s {self.name}:", str(value), [str(c) for c in self.choices])
+            return value
+        if self.kind is bool:
+            if not isinstance(value, bool):
+                raise UserError(f"{where}: expected True or False")
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"{where}: expected a number")
+        if self.range and not self.range.low <= value <= self.range.high:
+            raise UserError(f"{where}: out of range, {self.name} is {self.range.low:g}..{self.range.high:g}")
+        return self.kind(value)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One explainer (makes a map) or step (changes a map)."""
+
+    name: str
+    function: Callable[..., Any]
+    summary: str
+    reads: Reads | None
+    """What it needs of the forward pass; None for a step."""
+    class_blind: bool
+    paper: str
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def is_step(self) -> bool:
+        return self.reads is None
+
+
+DECLARED: dict[str, Declaration] = {}
+
+
+def explainer(*, reads: Reads, paper: str, class_blind: bool = False) -> Callable[[F], F]:
+    """Register `function(forward, *, parameters) -> N t h w` under its name."""
+    return lambda function: _declare(function, reads, class_blind, paper)
+
+
+def step(*, paper: str) -> Callable[[F], F]:
+    """Register `function(forward, relevance, *, parameters, memory) -> Selected` as a step after an explainer."""
+    return lambda function: _declare(function, None, False, paper)
+
+
+def _declare(function: F, reads: Reads | None, class_blind: bool, paper: str) -> F:
+    parameters = {
+        name: _parameter(name, parameter)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "memory"
+    }
+    summary = (inspect.getdoc(function) or "").partition("\n")[0]
+    name = function.__name__
+    DECLARED[name] = Declaration(name, function, summary, reads, class_blind, paper, parameters)
+    return function
+
+
+def _parameter(name: str, parameter: inspect.Parameter) -> Parameter:
+    annotation: Any = parameter.annotation
+    notes: tuple[Any, ...] = ()
+    if get_origin(annotation) is Annotated:
+        annotation, *rest = get_args(annotation)
+        notes = tuple(rest)
+    choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+    kind = annotation if isinstance(annotation, type) else str
+    limits = next((note for note in notes if isinstance(note, Range)), None)
+    of_class = any(isinstance(note, OfClass) for note in notes)
+    return Parameter(name, parameter.default, kind, choices, limits, of_class)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One link of a chain: a declaration with its parameters."""
+
+    declaration: Declaration
+    parameters: dict[str, Any]
+
+    def __str__(self) -> str:
+        changed = {n: v for n, v in self.parameters.items() if v != self.declaration.parameters[n].default}
+        inside = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+        return f"{self.declaration.name}({inside})" if inside else self.declaration.name
+
+
+@dataclass(frozen=True)
+class Chain:
+    """An explainer and the steps after it, left to right."""
+
+    calls: tuple[Call, ...]
+
+    def __str__(self) -> str:
+        return " | ".join(map(str, self.calls))
+
+    @property
+    def class_blind(self) -> bool:
+        return self.calls[0].declaration.class_blind
+
+    @property
+    def name(self) -> str:
+        """The explainer's name, without parameters and steps."""
+        return self.calls[0].declaration.name
+
+
+def parse(text: str) -> Chain:
+    """`ksigma(k=2) | selective(n=4)` as a chain. UserError names what is wrong with it."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        raise UserError(f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)") from None
+    calls = [_call(node, text) for node in _chain(tree)]
+    if calls[0].declaration.is_step:
+        raise UserError(f"explainer {text!r}: {calls[0].declaration.name} changes a map; put an explainer before it")
+    for call in calls[1:]:
+        if not call.declaration.is_step:
+            raise UserError(f"explainer {text!r}: {call.declaration.name} makes a map; after | comes a step (selective)")
+    return Chain(tuple(calls))
+
+
+def _chain(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return [*_chain(node.left), node.right]
+    return [node]
+
+
+def _call(node: ast.expr, text: str) -> Call:
+    name = node.func if isinstance(node, ast.Call) else node
+    if not isinstance(name, ast.Name) or (isinstance(node, ast.Call) and node.args):
+        raise UserError(f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)")
+    if name.id not in DECLARED:
+        raise unknown("explainer", name.id, DECLARED)
+    declaration = DECLARED[name.id]
+    parameters = {parameter.name: parameter.default for parameter in declaration.parameters.values()}
+    for keyword in node.keywords if isinstance(node, ast.Call) else []:
+        if keyword.arg not in declaration.parameters:
+            raise unknown(f"parameter of {name.id}:", str(keyword.arg), declaration.parameters)
+        try:
+            value = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError, SyntaxError):
+            raise UserError(f"explainer {text!r}: the value of {keyword.arg} is no number, text, True or False") from None
+        parameters[keyword.arg] = declaration.parameters[keyword.arg].checked(value, name.id)
+    return Call(declaration, parameters)

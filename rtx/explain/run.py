@@ -1,0 +1,57 @@
+"""A chain of explainer and steps over one forward pass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtx.explain.placing import cells_of
+from rtx.explain.registry import Call, Chain
+from rtx.explain.selective import Memory, Selected
+from rtx.link.wire import Cells
+from rtx.nets.cards import class_index
+from rtx.nets.forward import Forward
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Maps of a batch."""
+
+    relevance: Tensor
+    """N t h w at feature resolution or N T H W at clip resolution, float32, not normalised."""
+    cells: Cells
+    evidence: list[bool]
+    """Per clip: is there any positive relevance?"""
+    motion_share: list[float | None]
+    """Per clip, after the selective step; None where that was not run, or found nothing to share."""
+
+
+def explain(chain: Chain, forward: Forward, memory: list[Memory] | None = None) -> Explained:
+    """Run the chain. `memory`, one a clip, asks for the live form of steps that have one."""
+    first, *steps = chain.calls
+    with torch.no_grad():
+        relevance: Tensor = first.declaration.function(forward, **first.parameters)
+        share: list[float | None] = [None] * len(relevance)
+        for call in steps:
+            selected: Selected = call.declaration.function(forward, relevance, **call.parameters, memory=memory)
+            relevance = selected.relevance
+            share = [None if math.isnan(value) else value for value in selected.motion_share.tolist()]
+        evidence = (relevance.flatten(1).amax(dim=1) > 0).tolist()
+        return Explained(relevance, cells_of(forward, relevance), evidence, share)
+
+
+def bind(chain: Chain, labels: tuple[str, ...]) -> Chain:
+    """The chain with classes named in its parameters as numbers. UserError for a class that does not exist."""
+
+    def number(call: Call) -> Call:
+        named: dict[str, Any] = {}
+        for name, value in call.parameters.items():
+            of_class = call.declaration.parameters[name].of_class and value is not None
+            named[name] = class_index(labels, str(value)) if of_class else value
+        return Call(call.declaration, named)
+
+    return Chain(tuple(number(call) for call in chain.calls))

@@ -1,0 +1,1 @@
+"""Link: how frames and explanations travel between processes and hosts."""

@@ -1,0 +1,221 @@
+"""The messages: one part each, MessagePack of fixed structs, checked against limits before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+MAX_SIDE = 8192
+MAX_FRAMES = 512
+MAX_MAP_BYTES = 4 << 20
+MAX_MESSAGE_BYTES = 16 << 20
+
+Text = Annotated[str, Meta(max_length=200)]
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+Nanoseconds = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+Milliseconds = dict[Annotated[str, Meta(max_length=40)], float]
+
+
+class BadMessage(ValueError):
+    """A message that breaks the limits; it is dropped and counted."""
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True):
+    camera: Text
+
+
+class FrameRef(_Message, frozen=True, kw_only=True, tag="frame"):
+    """A frame that lies in a ring of shared memory."""
+
+    epoch: Count
+    seq: Count
+    t_capture: Nanoseconds
+    height: Side
+    width: Side
+    ring: Text
+    """Where the ring is (see ring.attach)."""
+    slot: Annotated[int, Meta(ge=0, le=1024)]
+
+
+class FrameJpeg(_Message, frozen=True, kw_only=True, tag="jpeg"):
+    """A frame that travels as JPEG, between hosts."""
+
+    epoch: Count
+    seq: Count
+    t_capture: Nanoseconds
+    height: Side
+    width: Side
+    jpeg: bytes
+
+
+class CameraState(_Message, frozen=True, kw_only=True, tag="camera"):
+    """How a camera is. `since` is monotonic ns."""
+
+    state: Literal["opening", "live", "lost", "ended"]
+    since: Nanoseconds
+    reason: Text = ""
+
+
+class Cells(msgspec.Struct, frozen=True):
+    """Where the cells of a map lie along t, y, x: cell i at `centre + i * stride`, in clip frames or input pixels.
+
+    Positions count from the centre of frame or pixel 0.
+    """
+
+    stride: tuple[float, float, float]
+    centre: tuple[float, float, float]
+
+
+class RelevanceMap(msgspec.Struct, frozen=True):
+    """A relevance map t h w as raw bytes, not normalised."""
+
+    dtype: Literal["float32", "float16"]
+    shape: Annotated[tuple[Side, Side, Side], Meta()]
+    data: bytes
+    cells: Cells
+    input_size: tuple[Side, Side, Side]
+    """The clip as the network saw it: T H W."""
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating], cells: Cells, input_size: tuple[int, int, int]) -> RelevanceMap:
+        t, h, w = values.shape
+        kind: Literal["float32", "float16"] = "float16" if values.dtype == np.float16 else "float32"
+        return cls(kind, (t, h, w), np.ascontiguousarray(values, kind).tobytes(), cells, input_size)
+
+    def array(self) -> NDArray[np.float32]:
+        """The map as float32 t h w."""
+        return np.frombuffer(self.data, self.dtype).reshape(self.shape).astype(np.float32)
+
+
+class TopClass(msgspec.Struct, frozen=True):
+    label: Text
+    p: float
+
+
+class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
+    """What the network said of one clip, and where it found its evidence."""
+
+    epoch: Count
+    first_seq: Count
+    last_seq: Count
+    t_frames: Annotated[tuple[Nanoseconds, ...], Meta(min_length=1, max_length=MAX_FRAMES)]
+    """Capture times of the sampled frames, oldest first."""
+    height: Side
+    width: Side
+    rect: tuple[float, float, float, float]
+    """x, y, width, height of the network's input in pixels of the frame; may reach beyond it where fit = "pad"."""
+    model: Text
+    explainer: Text
+    device: Text
+    backend: Text
+    precision: Text
+    top: Annotated[tuple[TopClass, ...], Meta(min_length=1, max_length=20)]
+    target: Text | None
+    """The explained class; None where the explainer is class-blind."""
+    map: RelevanceMap
+    evidence: bool
+    """False where the method found nothing above its threshold."""
+    peak: float
+    """The map's usual maximum on clear evidence, from the model's card; 0 where it is not known."""
+    motion_share: float | None = None
+    """Share of the relevance that the selective step kept: how much of this is motion."""
+    ms: Milliseconds = {}
+
+    @property
+    def t_newest(self) -> int:
+        return self.t_frames[-1]
+
+
+class WorkerState(_Message, frozen=True, kw_only=True, tag="worker"):
+    """How the worker is, for one camera. `since` is monotonic ns."""
+
+    state: Literal["loading", "collecting", "waiting"]
+    since: Nanoseconds
+    progress: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """While collecting: the share of the first clip that is there."""
+
+
+class Handled(_Message, frozen=True, kw_only=True, tag="handled"):
+    """`pace = "every"`: the worker has done all it will do with this frame."""
+
+    epoch: Count
+    seq: Count
+
+
+class Shown(_Message, frozen=True, kw_only=True, tag="shown"):
+    """`pace = "every"`: the last reader has done with this frame; the grabber may go on."""
+
+    epoch: Count
+    seq: Count
+
+
+FrameMessage = FrameRef | FrameJpeg | CameraState
+MapMessage = Explanation | WorkerState | Handled
+
+M = TypeVar("M")
+
+_encoder = msgspec.msgpack.Encoder()
+_frame_decoder = msgspec.msgpack.Decoder(FrameMessage)
+_map_decoder = msgspec.msgpack.Decoder(MapMessage)
+_shown_decoder = msgspec.msgpack.Decoder(Shown)
+
+
+def pack(message: FrameMessage | MapMessage | Shown) -> bytes:
+    return _encoder.encode(message)
+
+
+def unpack_frame(data: bytes) -> FrameMessage:
+    """Raises BadMessage."""
+    message: FrameMessage = _unpack(_frame_decoder, data)
+    if isinstance(message, FrameJpeg) and jpeg_size(message.jpeg) != (message.height, message.width):
+        raise BadMessage("a JPEG of another size than its message says")
+    return message
+
+
+def unpack_map(data: bytes) -> MapMessage:
+    """Raises BadMessage."""
+    message: MapMessage = _unpack(_map_decoder, data)
+    if isinstance(message, Explanation):
+        relevance = message.map
+        size = math.prod(relevance.shape) * np.dtype(relevance.dtype).itemsize
+        if size > MAX_MAP_BYTES or size != len(relevance.data):
+            raise BadMessage(f"a map of {len(relevance.data)} bytes that says {relevance.shape} {relevance.dtype}")
+        numbers = (*message.rect, message.peak, *relevance.cells.stride, *relevance.cells.centre)
+        if not all(math.isfinite(number) for number in numbers) or message.rect[2] <= 0 or message.rect[3] <= 0:
+            raise BadMessage("an input rectangle or a cell that is no place")
+        if min(relevance.cells.stride) <= 0:
+            raise BadMessage("cells that do not advance")
+    return message
+
+
+def unpack_shown(data: bytes) -> Shown:
+    """Raises BadMessage."""
+    return _unpack(_shown_decoder, data)
+
+
+def _unpack(decoder: msgspec.msgpack.Decoder[M], data: bytes) -> M:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise BadMessage(f"a message of {len(data)} bytes, allowed {MAX_MESSAGE_BYTES}")
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadMessage(str(error)) from None
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width from a JPEG's frame header, without decoding it; None where it is no JPEG."""
+    if data[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        at += 2 + max(length, 2)
+    return None

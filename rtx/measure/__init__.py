@@ -1,0 +1,1 @@
+"""Measures: how old, how fast, how true."""

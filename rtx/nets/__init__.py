@@ -1,0 +1,1 @@
+"""Networks, each written as named stages and a head, and the cards that say how to use them."""

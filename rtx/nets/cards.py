@@ -1,0 +1,93 @@
+"""Model cards: what a network is, what it wants to see, where its weights come from. Readable without torch."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from rtx import resources
+from rtx.errors import UserError, unknown
+from rtx.fetch import Packaged
+
+
+class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The clip that the network takes."""
+
+    frames: Annotated[int, Meta(ge=1, le=512)]
+    stride_ms: Annotated[float, Meta(gt=0)]
+    """Time between two sampled frames."""
+    size: Annotated[int, Meta(ge=16, le=2048)]
+    """Height and width in pixels."""
+    mean: tuple[float, float, float]
+    """Subtracted from RGB in 0..255."""
+    std: tuple[float, float, float]
+    """What the difference is divided by."""
+
+
+class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the weights come from."""
+
+    source: Packaged
+    converted_sha256: str
+    """Of the safetensors file that conversion makes in the cache."""
+    licence: str
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model: models/NAME/card.toml."""
+
+    name: str
+    title: str
+    architecture: str
+    paper: str
+    clip: Clip
+    weights: Weights
+    arguments: dict[str, Any] = {}
+    """Keyword arguments of the architecture."""
+    peaks: dict[str, float] = {}
+    """A map's usual maximum on clear evidence, by explainer: what counts as full heat before anything was seen."""
+
+    @property
+    def folder(self) -> Path:
+        return resources.MODELS / self.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple((self.folder / "labels.txt").read_text(encoding="utf-8").splitlines())
+
+    @property
+    def file(self) -> Path:
+        """The converted weights in the user's cache."""
+        return resources.cache() / "models" / self.name / "weights.safetensors"
+
+
+def names() -> list[str]:
+    return sorted(path.parent.name for path in resources.MODELS.glob("*/card.toml"))
+
+
+def card(name: str) -> Card:
+    """The card of a model. UserError names the nearest right name."""
+    if name not in names():
+        raise unknown("model", name, names())
+    path = resources.MODELS / name / "card.toml"
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Card)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def class_index(labels: tuple[str, ...], wanted: str) -> int:
+    """A class by number or name (case does not matter)."""
+    if wanted.lstrip("-").isdigit():
+        number = int(wanted)
+        if not 0 <= number < len(labels):
+            raise UserError(f"class {number} does not exist: the model has classes 0..{len(labels) - 1}")
+        return number
+    lowered = [label.lower() for label in labels]
+    if wanted.lower() not in lowered:
+        raise unknown("class", wanted, labels)
+    return lowered.index(wanted.lower())

@@ -1,0 +1,101 @@
+"""Weights into the user's cache: fetched by hash, opened without running anything in them, kept as safetensors."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from rtx.errors import UserError
+from rtx.fetch import fetch, sha256
+from rtx.nets.cards import Card
+
+Arrays = dict[str, NDArray[np.float32]]
+
+_ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct")}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Admits numpy arrays in plain containers and nothing else, so that no code in the file can run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise UserError(f"the checkpoint wants to load {module}.{name}: it is not a file of arrays; not opened")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """A pickled tree of arrays. UserError where it is cut off, or holds anything but arrays."""
+    try:
+        with open(path, "rb") as file:
+            tree = _ArraysOnly(file).load()
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        raise UserError(f"{path.name} is no readable checkpoint: {error}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path.name} holds a {type(tree).__name__}, not a tree of arrays")
+    return tree
+
+
+def from_flax_i3d(tree: dict[str, Any]) -> Arrays:
+    """Names and axes of I3D's published arrays as `I3D.load_folded` wants them (kernels O I T H W)."""
+    arrays: Arrays = {}
+    for layer, parts in _units(tree["params"], ""):
+        kernel = np.transpose(parts["Conv_0"]["kernel"], (4, 3, 0, 1, 2))
+        if layer.startswith("Logits/"):
+            arrays["head/weight"] = np.ascontiguousarray(kernel[:, :, 0, 0, 0])
+            arrays["head/bias"] = parts["Conv_0"]["bias"]
+        else:
+            arrays[f"{layer}/kernel"] = np.ascontiguousarray(kernel)
+            arrays[f"{layer}/beta"] = parts["BatchNorm_0"]["bias"].reshape(-1)
+    for layer, parts in _units(tree["batch_stats"], ""):
+        arrays[f"{layer}/mean"] = parts["BatchNorm_0"]["mean"].reshape(-1)
+        arrays[f"{layer}/var"] = parts["BatchNorm_0"]["var"].reshape(-1)
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+
+
+def _units(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, below in tree.items():
+        if "Conv_0" in below or "BatchNorm_0" in below:
+            yield prefix + name, below
+        else:
+            yield from _units(below, f"{prefix}{name}/")
+
+
+CONVERTERS: dict[str, Callable[[dict[str, Any]], Arrays]] = {"i3d": from_flax_i3d}
+
+
+def pull(card: Card) -> Path:
+    """The model's weights in the cache, fetched and converted where they are not there yet, whole or not at all."""
+    if card.file.exists() and sha256(card.file) == card.weights.converted_sha256:
+        return card.file
+    card.file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=card.file.parent) as folder:
+        original, converted = Path(folder) / "original", Path(folder) / "converted"
+        fetch(card.weights.source, original)
+        try:
+            arrays = CONVERTERS[card.architecture](read_arrays(original))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"the checkpoint of {card.name} is not laid out as expected: {error}") from None
+        save_file(arrays, converted)
+        os.replace(converted, card.file)
+    return check(card)
+
+
+def check(card: Card) -> Path:
+    """The weights' file, if it is there and whole. UserError says what to do."""
+    if not card.file.exists():
+        raise UserError(f"the weights of {card.name} are not here yet; run `rtx models pull {card.name}`")
+    found = sha256(card.file)
+    if found != card.weights.converted_sha256:
+        raise UserError(
+            f"the weights of {card.name} are damaged or replaced: sha256 is {found[:16]}..., the card says "
+            f"{card.weights.converted_sha256[:16]}...; run `rtx models pull {card.name}` to fetch them again ({card.file})"
+        )
+    return card.file

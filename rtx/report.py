@@ -1,0 +1,130 @@
+"""What a run came to: one object for `--report`, and the live table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+from rich.table import Table
+
+from rtx.clock import NS_PER_S, now
+from rtx.measure.ages import Ages, Summary
+from rtx.redact import redact
+from rtx.supervise import Child, Supervisor
+
+
+class AgesMs(msgspec.Struct, frozen=True):
+    pickup: Summary
+    heatmap: Summary
+    misalignment: Summary
+    frame: Summary
+    wait: Summary
+    forward: Summary
+    explain: Summary
+
+
+class RunReport(msgspec.Struct, frozen=True):
+    """The whole run; ages leave out the first seconds after the first heatmap."""
+
+    model: str
+    explainer: str
+    device: str
+    backend: str
+    precision: str
+    seconds: float
+    captured: int
+    shown: int
+    display_fps: float
+    explained: int
+    explained_per_s: float
+    largest_batch: int
+    first_heatmap_s: float | None
+    ages_ms: AgesMs
+    deadline_misses: int
+    budget_ms: float
+    drops: dict[str, int]
+    restarts: dict[str, int]
+    cpu_ms_per_frame: dict[str, float]
+    rss_mb: dict[str, float]
+    states: dict[str, str]
+
+
+def summarise(run: Supervisor) -> RunReport:
+    """The report of a run, as far as it has come."""
+    by_role = {role: [child for child in run.children if child.role == role] for role in ("grabber", "worker", "display")}
+
+    def total(role: str, name: str) -> int:
+        return sum(child.all_counts(name) for child in by_role[role])
+
+    def ages(role: str, name: str) -> Summary:
+        merged = Ages()
+        for child in by_role[role]:
+            merged.merge(child.ages(name))
+        return merged.summary()
+
+    facts = next((status.facts for child in by_role["worker"] for status in reversed(child.lives()) if status.facts), {})
+    seconds = (now() - run.started_at) / NS_PER_S
+    captured = total("grabber", "captured")
+    drops: Counter[str] = Counter()
+    for child in run.children:
+        for status in child.lives():
+            drops.update(status.drops)
+    return RunReport(
+        model=facts.get("model", run.pipeline.worker.model), explainer=facts.get("explainer", run.pipeline.worker.explainer),
+        device=facts.get("device", ""), backend=facts.get("backend", ""), precision=facts.get("precision", ""),
+        seconds=round(seconds, 3), captured=captured, shown=total("display", "shown"),
+        display_fps=_rate(by_role["display"], "shown"), explained=total("worker", "explained"),
+        explained_per_s=_rate(by_role["worker"], "explained"),
+        largest_batch=max((child.status.counts.get("largest_batch", 0) for child in by_role["worker"] if child.status), default=0),
+        first_heatmap_s=_first_heatmap(run, by_role["display"]),
+        ages_ms=AgesMs(
+            pickup=ages("worker", "pickup"), heatmap=ages("display", "heatmap"),
+            misalignment=ages("display", "misalignment"), frame=ages("display", "frame"),
+            wait=ages("worker", "wait"), forward=ages("worker", "forward"), explain=ages("worker", "explain"),
+        ),
+        deadline_misses=total("display", "deadline_misses"), budget_ms=run.pipeline.budget.heatmap_age_ms,
+        drops={cause: n for cause, n in sorted(drops.items()) if n},
+        restarts={child.name: child.restarts for child in run.children},
+        cpu_ms_per_frame={c.name: round(1e3 * sum(s.cpu_s for s in c.lives()) / max(1, captured), 3) for c in run.children},
+        rss_mb={child.name: round(child.status.rss_mb, 1) for child in run.children if child.status},
+        states={child.name: redact(child.state) for child in run.children},
+    )  # fmt: skip
+
+
+def _rate(children: list[Child], name: str) -> float:
+    """Per second, from the first to the last one (start-up and clean-up are no part of it)."""
+    rates = []
+    for child in children:
+        for status in child.lives():
+            first, last = status.counts.get(f"{name}_first_ns", 0), status.counts.get(f"{name}_last_ns", 0)
+            if last > first:
+                rates.append((status.counts[name] - 1) * NS_PER_S / (last - first))
+    return round(sum(rates) / len(rates), 2) if rates else 0.0
+
+
+def _first_heatmap(run: Supervisor, displays: list[Child]) -> float | None:
+    times = [t for child in displays for status in child.lives() if (t := status.counts.get("first_heatmap_ns"))]
+    return round((min(times) - run.started_at) / NS_PER_S, 2) if times else None
+
+
+def table(run: Supervisor, title: str) -> Table:
+    """Each process in a row: its state, rate, age, drops by cause."""
+    grid = Table(title=title, title_justify="left", expand=True)
+    for name, justify in (("process", "left"), ("state", "left"), ("rate", "right"), ("age p50 / p95", "right"), ("drops", "left"), ("MB", "right")):
+        grid.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    about = {"grabber": ("captured", None), "worker": ("explained", "wait"), "display": ("shown", "heatmap")}
+    for child in run.children:
+        counted, age = about[child.role]
+        summary = child.ages(age).summary() if age else None
+        shown = f"{summary.p50:.0f} / {summary.p95:.0f} ms" if summary and summary.p50 is not None and summary.p95 is not None else ""
+        drops = child.status.drops if child.status else {}
+        grid.add_row(
+            child.name + (f" (restarted {child.restarts}x)" if child.restarts else ""),
+            redact(child.state),
+            f"{_rate([child], counted):.1f} /s",
+            shown,
+            ", ".join(f"{cause} {n}" for cause, n in sorted(drops.items()) if n),
+            f"{child.status.rss_mb:.0f}" if child.status else "",
+        )
+    return grid

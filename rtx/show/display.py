@@ -1,0 +1,72 @@
+"""The display process: newest frame and newest heatmap of each camera to every sink, until `stop`."""
+
+from __future__ import annotations
+
+import threading
+
+import cv2
+
+from rtx.clock import NS_PER_S, now
+from rtx.link.sockets import Sockets, read_keys
+from rtx.process import Report, Start
+from rtx.show.sinks import Sink, open_sinks
+from rtx.show.view import View
+from rtx.show.viewer import Viewer
+
+WARM_UP_S = 2.0
+"""Ages count from so long after the first heatmap."""
+REFRESH_S = 0.5
+
+
+def run(start: Start, stop: threading.Event, report: Report) -> None:
+    """Show until `stop`, or until the user closes the window."""
+    cv2.setNumThreads(1)
+    pipeline = start.pipeline
+    with Sockets(read_keys(pipeline.link.keys) if pipeline.link.keys else None) as sockets:
+        viewer = Viewer(sockets, pipeline, start.folder)
+        sinks = open_sinks(pipeline, start.restarts)
+        try:
+            _show(viewer, sinks, stop, report)
+        finally:
+            for sink in sinks:
+                sink.close()
+
+
+def _show(viewer: Viewer, sinks: list[Sink], stop: threading.Event, report: Report) -> None:
+    shown_at = {camera.camera.name: now() for camera in viewer.cameras}
+    measured_from: int | None = None
+    while not stop.is_set():
+        for view in viewer.views(100):
+            for sink in sinks:
+                sink.show(view)
+            viewer.done(view)
+            shown_at[view.camera] = now()
+            if measured_from is None and view.heatmap_age_ms is not None:
+                measured_from = now() + int(WARM_UP_S * NS_PER_S)
+                report.counts["first_heatmap_ns"] = now()
+            _count(view, report, measured_from is not None and now() > measured_from)
+        for camera in viewer.cameras:
+            if now() - shown_at[camera.camera.name] > REFRESH_S * NS_PER_S:
+                shown_at[camera.camera.name] = now()
+                if (last := camera.again()) is not None:
+                    for sink in sinks:
+                        sink.refresh(last)
+        report.drops.update({cause: n - report.drops[cause] for cause, n in viewer.drops().items()})
+        report.alive("showing" if report.counts["shown"] else "waiting for a first frame")
+        if any(sink.quit() for sink in sinks):
+            report.state = "closed by the user"
+            return
+
+
+def _count(view: View, report: Report, measured: bool) -> None:
+    report.count("shown")
+    if not measured:
+        return
+    report.counts["shown_measured"] += 1
+    report.age("frame", view.frame_age_ms)
+    if view.heatmap_age_ms is None or view.misalignment_ms is None:
+        report.counts["shown_without_heatmap"] += 1
+        return
+    report.age("heatmap", view.heatmap_age_ms)
+    report.age("misalignment", max(0.0, view.misalignment_ms))
+    report.counts["deadline_misses"] += view.late

@@ -1,0 +1,138 @@
+"""From a relevance map to heat, and from heat to colour over the picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtx.clock import NS_PER_S
+from rtx.geometry import Rect, place_grid
+from rtx.link.wire import Explanation, RelevanceMap
+from rtx.show.view import Heat, View
+
+GRID = 56
+"""Heat is made at this many points a side; the drawing enlarges it."""
+DIM = 0.45
+"""Brightness of the part of the picture that the network does not see."""
+CERTAIN = 0.5
+"""From this probability of the explained class on, heat has its full strength; below, in proportion."""
+PALETTE = np.asarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO), np.uint8).reshape(256, 3)
+"""Colours from no heat to full heat: 256 x 3, BGR."""
+
+
+def newest_frame(relevance: RelevanceMap, points: int = GRID) -> NDArray[np.float32]:
+    """The map at the clip's newest frame, each cell where its receptive field lies: points x points."""
+    values = relevance.array()
+    frames, height, width = relevance.input_size
+    cells = relevance.cells
+    in_time = place_grid(values.shape[0], frames, frames, cells.stride[0], cells.centre[0])[-1]
+    down = place_grid(values.shape[1], height, points, cells.stride[1], cells.centre[1])
+    across = place_grid(values.shape[2], width, points, cells.stride[2], cells.centre[2])
+    result: NDArray[np.float32] = down @ np.tensordot(in_time, values, 1) @ across.T
+    return result
+
+
+class LiveScale:
+    """The relevance that counts as full heat: a running maximum per camera and explainer.
+
+    A scale of each clip for itself would paint an empty hall red. This one starts at the model card's usual peak
+    (`peak`), follows stronger evidence at once and forgets it slowly (half in `HALF_LIFE_S`), but not below the card's peak.
+    """
+
+    HALF_LIFE_S = 20.0
+
+    def __init__(self) -> None:
+        self._scale: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def full(self, explanation: Explanation) -> float:
+        """Relevance to be drawn as full heat; 0 where there has been no evidence at all."""
+        key = (explanation.camera, explanation.explainer)
+        old, since = self._scale.get(key, (0.0, explanation.t_newest))
+        faded: float = old * 0.5 ** (max(0, explanation.t_newest - since) / NS_PER_S / self.HALF_LIFE_S)
+        highest = float(explanation.map.array().max(initial=0.0))
+        scale = max(faded, highest, explanation.peak)
+        self._scale[key] = (scale, explanation.t_newest)
+        return scale
+
+
+def heat_of(explanation: Explanation, full: float) -> Heat:
+    """Heat over the input rectangle, 0..255; weaker where the explained class is unlikely, none without evidence."""
+    rect = Rect(*explanation.rect)
+    if not explanation.evidence or full <= 0:
+        return Heat(np.zeros((GRID, GRID), np.uint8), rect)
+    p = next((top.p for top in explanation.top if top.label == explanation.target), explanation.top[0].p)
+    values = newest_frame(explanation.map) * (min(1.0, p / CERTAIN) * 255 / full)
+    return Heat(np.clip(values, 0, 255).astype(np.uint8), rect)
+
+
+def draw_heat(image: NDArray[np.uint8], heat: Heat, opacity: float) -> None:
+    """Blend heat into a picture in place, and dim what the network did not see."""
+    height, width = image.shape[:2]
+    rect = heat.rect
+    x0, y0 = max(0, round(rect.x)), max(0, round(rect.y))
+    x1, y1 = min(width, round(rect.x + rect.width)), min(height, round(rect.y + rect.height))
+    if x1 <= x0 or y1 <= y0:
+        return
+    for unseen in (image[:y0], image[y1:], image[y0:y1, :x0], image[y0:y1, x1:]):
+        if unseen.size:
+            unseen[:] = cv2.convertScaleAbs(unseen, alpha=DIM)
+    # Colours and weights are made on a small grid and enlarged: made at full size they would cost ten times as much.
+    steps = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID
+    xs = (x0 + steps * (x1 - x0) - rect.x) / rect.width * heat.values.shape[1] - 0.5
+    ys = (y0 + steps * (y1 - y0) - rect.y) / rect.height * heat.values.shape[0] - 0.5
+    across, down = np.meshgrid(xs, ys)
+    values = cv2.remap(heat.values, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    weight = values * np.float32(opacity / 255)
+    colour = (PALETTE[values] * weight[..., None]).astype(np.uint8)
+    keep = (255 - weight * 255).astype(np.uint8)
+    part, size = image[y0:y1, x0:x1], (x1 - x0, y1 - y0)
+    cv2.multiply(part, cv2.cvtColor(cv2.resize(keep, size), cv2.COLOR_GRAY2BGR), dst=part, scale=1 / 255)
+    cv2.add(part, cv2.resize(colour, size), dst=part)
+
+
+def draw_text(image: NDArray[np.uint8], view: View) -> None:
+    """Top classes with bars, ages and states, along the lower edge, in place."""
+    height, width = image.shape[:2]
+    size = max(0.4, height / 1100)
+    line = int(34 * size)
+    lines = [(f"{top.label}  {100 * top.p:.0f}%", top.p) for top in view.top[:3]]
+    y = height - line * (len(lines) + 1) - line // 2
+    bottom = image[max(0, y - line // 2) :]
+    bottom[:] = cv2.convertScaleAbs(bottom, alpha=0.4)
+    bar = width // 4
+    for text, p in lines:
+        y += line
+        cv2.rectangle(image, (line // 2, y - line // 2), (line // 2 + int(bar * p), y), (90, 180, 250), -1)
+        _write(image, text, (line + bar, y), size)
+    y += line
+    _write(image, _status(view), (line // 2, y), size * 0.85, (90, 90, 255) if view.late else (220, 220, 220))
+
+
+def _status(view: View) -> str:
+    parts = [view.explainer] if view.explainer else []
+    if view.heatmap_age_ms is not None:
+        uncertain = f" +-{view.uncertainty_ms:.0f}" if view.uncertainty_ms >= 1 else ""
+        parts.append(f"heatmap {view.heatmap_age_ms:.0f}{uncertain} ms old")
+    if view.top and not view.evidence:
+        parts.append("no evidence above threshold")
+    if view.camera_state != "live":
+        parts.append(view.camera_state)
+    if view.worker_state != "explaining":
+        parts.append(view.worker_state)
+    return " | ".join(parts)
+
+
+def _write(
+    image: NDArray[np.uint8], text: str, at: tuple[int, int], size: float, colour: tuple[int, int, int] = (255, 255, 255)
+) -> None:
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, max(1, round(size * 1.6)), cv2.LINE_AA)
+
+
+def compose(view: View, opacity: float) -> NDArray[np.uint8]:
+    """The view as one picture: frame, heat, classes, ages. H W 3, BGR, new."""
+    image = view.image.copy()
+    if view.heat is not None:
+        draw_heat(image, view.heat, opacity)
+    draw_text(image, view)
+    return image

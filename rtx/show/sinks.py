@@ -1,0 +1,200 @@
+"""Where views go: page, window, file, or nowhere. A sink is told each new view, and the last one again when it ages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import cv2
+import numpy as np
+
+from rtx.clock import NS_PER_MS
+from rtx.config import Pipeline
+from rtx.errors import UserError, unknown
+from rtx.show.overlay import compose
+from rtx.show.view import View
+
+KINDS = ("page", "window", "file:OUT.mp4", "none")
+
+
+class Sink(Protocol):
+    """One place where views are shown."""
+
+    def show(self, view: View) -> None:
+        """A new frame."""
+
+    def refresh(self, view: View) -> None:
+        """The last frame once more: its states and ages have changed, its picture has not."""
+
+    def quit(self) -> bool:
+        """True when the user wants to end."""
+
+    def close(self) -> None:
+        """Finish what was begun."""
+
+
+class NoSink:
+    """Composes each picture, as the others do, and drops it: for measuring."""
+
+    def __init__(self, opacity: float):
+        self._opacity = opacity
+
+    def show(self, view: View) -> None:
+        compose(view, self._opacity)
+
+    def refresh(self, view: View) -> None:
+        return
+
+    def quit(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        return
+
+
+class WindowSink:
+    """A window a camera; q or Escape ends."""
+
+    def __init__(self, opacity: float):
+        check_display()
+        self._opacity = opacity
+        self._quit = False
+        self._opened: set[str] = set()
+
+    def show(self, view: View) -> None:
+        title = f"rtx: {view.camera}"
+        if title not in self._opened:
+            self._opened.add(title)
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            cv2.resizeWindow(title, *view.image.shape[1::-1])
+        cv2.imshow(title, compose(view, self._opacity))
+        self._keys()
+
+    def refresh(self, view: View) -> None:
+        self.show(view)
+
+    def _keys(self) -> None:
+        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+            self._quit = True
+
+    def quit(self) -> bool:
+        return self._quit
+
+    def close(self) -> None:
+        cv2.destroyAllWindows()
+
+
+class FileSink:
+    """An MP4 a camera, each frame at its own time; readable up to the last second even if the process is killed."""
+
+    def __init__(self, path: Path, opacity: float, cameras: list[str], restarts: int):
+        self._paths = {name: file_of(path, name, len(cameras), restarts) for name in cameras}
+        self._opacity = opacity
+        self._writers: dict[str, Mp4] = {}
+
+    def show(self, view: View) -> None:
+        if view.camera not in self._writers:
+            height, width = view.image.shape[:2]
+            self._writers[view.camera] = Mp4(self._paths[view.camera], height, width)
+        self._writers[view.camera].add(view, self._opacity)
+
+    def refresh(self, view: View) -> None:
+        return
+
+    def quit(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+
+class Mp4:
+    """One H.264 file with the overlay in the picture; variable frame rate, so that no frame is invented or lost."""
+
+    def __init__(self, path: Path, height: int, width: int):
+        self._size = (width // 2 * 2, height // 2 * 2)
+        # Written in fragments: what was written before a kill can be played.
+        options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        try:
+            self._container = av.open(str(path), "w", format="mp4", options=options)
+        except OSError as error:
+            raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
+        stream = self._container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "23", "tune": "zerolatency", "g": "30"})
+        stream.width, stream.height, stream.pix_fmt = *self._size, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        self._stream = stream
+        self._first: int | None = None
+        self._pts = -1
+
+    def add(self, view: View, opacity: float) -> None:
+        picture = compose(view, opacity)
+        if picture.shape[1::-1] != self._size:
+            picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
+        frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+        if self._first is None:
+            self._first = view.t_capture
+        self._pts = max(self._pts + 1, (view.t_capture - self._first) // NS_PER_MS)
+        frame.pts, frame.time_base = self._pts, Fraction(1, 1000)
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+def file_of(path: Path, camera: str, cameras: int, restarts: int) -> Path:
+    """OUT.mp4; OUT-CAMERA.mp4 where there are several; a restarted display does not overwrite what it had."""
+    name = path.stem + (f"-{camera}" if cameras > 1 else "") + (f"-part{restarts + 1}" if restarts else "")
+    return path.with_name(name + path.suffix)
+
+
+def check_display() -> None:
+    """Raises UserError where no window can be opened (OpenCV would abort the process)."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise UserError("no display for a window (DISPLAY is not set); use --show page and open it in a browser")
+
+
+def check_sinks(pipeline: Pipeline) -> None:
+    """Everything that can be told before a process starts. Raises UserError."""
+    if not pipeline.show.sinks:
+        raise UserError("show.sinks is empty; use 'none' to show nothing")
+    for sink in pipeline.show.sinks:
+        if sink == "window":
+            check_display()
+        elif sink == "page":
+            from rtx.show.page import check_address
+
+            check_address(pipeline.page)
+        elif sink.startswith("file:"):
+            path = Path(sink.removeprefix("file:"))
+            if path.suffix != ".mp4":
+                raise UserError(f"{sink!r}: the file's name must end in .mp4")
+            if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+                raise UserError(f"{sink!r}: the folder {str(path.parent)!r} is not there or cannot be written")
+        elif sink != "none":
+            raise unknown("sink", sink, KINDS)
+
+
+def open_sinks(pipeline: Pipeline, restarts: int) -> list[Sink]:
+    cameras = [camera.name for camera in pipeline.camera]
+    opacity = pipeline.show.opacity
+    sinks: list[Sink] = []
+    for name in pipeline.show.sinks:
+        if name == "window":
+            sinks.append(WindowSink(opacity))
+        elif name == "page":
+            from rtx.show.page import PageSink  # The web server is not loaded for nothing.
+
+            page = PageSink(pipeline.page, cameras, opacity)
+            page.start()
+            sinks.append(page)
+        elif name == "none":
+            sinks.append(NoSink(opacity))
+        else:
+            sinks.append(FileSink(Path(name.removeprefix("file:")), opacity, cameras, restarts))
+    return sinks

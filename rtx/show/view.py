@@ -1,0 +1,58 @@
+"""What is shown of one camera at one moment: the frame, the heat over it, and how old each is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtx.geometry import Rect
+from rtx.link.wire import TopClass
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A heatmap ready to be drawn."""
+
+    values: NDArray[np.uint8]
+    """Relevance over the input rectangle: h w, 0 (nothing) .. 255 (full). The class's certainty is in it."""
+    rect: Rect
+    """Where the rectangle lies, in pixels of the frame."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera, now. Ages in ms."""
+
+    camera: str
+    image: NDArray[np.uint8]
+    """The newest frame: H W 3, BGR; not to be changed."""
+    seq: int
+    epoch: int
+    t_capture: int
+    """Monotonic ns of this host."""
+    frame_age_ms: float
+    camera_state: str
+    """In words: `live`, `camera lost 12 s: ...`."""
+    worker_state: str
+    """In words: `loading i3d-k400`, `collecting the first clip 40 %`, `explaining`, `silent 3 s`."""
+    heat: Heat | None = None
+    """None until the first clip was explained, and after a jump of the source."""
+    evidence: bool = True
+    """False: the explainer found nothing above its threshold."""
+    top: tuple[TopClass, ...] = ()
+    target: str | None = None
+    explainer: str = ""
+    model: str = ""
+    precision: str = ""
+    heatmap_age_ms: float | None = None
+    """Display time - capture time of the newest frame of the clip that made the map."""
+    misalignment_ms: float | None = None
+    """Capture time of this frame - that of the map's newest frame."""
+    uncertainty_ms: float = 0.0
+    """Of the ages, where the parts run on several hosts."""
+    late: bool = False
+    """The heatmap age is over the budget."""
+    motion_share: float | None = None
+    ms: dict[str, float] = field(default_factory=dict)

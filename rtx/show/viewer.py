@@ -1,0 +1,185 @@
+"""The reading end of a run: each camera's newest frame joined with its newest explanation into a view."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import zmq
+
+from rtx.clock import NS_PER_S, ms, now
+from rtx.config import Camera, Pipeline
+from rtx.link.frames import Frame, FrameReader
+from rtx.link.offset import ClockOffset
+from rtx.link.sockets import Sockets, endpoint
+from rtx.link.wire import BadMessage, CameraState, Explanation, Handled, Shown, WorkerState, pack, unpack_map
+from rtx.show.overlay import LiveScale, heat_of
+from rtx.show.view import Heat, View
+
+SILENT_S = 5.0
+"""A worker that says nothing for so long is called silent (a forward pass on a slow machine takes seconds)."""
+
+
+class CameraViewer:
+    """One camera as the display knows it."""
+
+    def __init__(self, sockets: Sockets, pipeline: Pipeline, folder: str, index: int, scale: LiveScale):
+        self.camera: Camera = pipeline.camera[index]
+        self.frames = FrameReader(sockets, pipeline.link, folder, index)
+        self.maps = sockets.newest(endpoint(pipeline.link.maps, folder, "maps", index))
+        self.drops: Counter[str] = Counter()
+        self.ended = False
+        self._explained_here = "engine" in pipeline.link.parts or pipeline.link.maps != "ipc"
+        self._maps_clock = None
+        if pipeline.link.maps != "ipc":
+            self._maps_clock = ClockOffset(sockets.ask(endpoint(pipeline.link.maps, folder, "maps-clock", index)))
+        self._every = self.camera.pace == "every"
+        self._shown = sockets.send_to(endpoint("ipc", folder, "shown", index)) if self._every else None
+        self._budget_ms = pipeline.budget.heatmap_age_ms
+        self._scale = scale
+        self._state: CameraState | None = None
+        self._worker: WorkerState | None = None
+        self._heard = now()
+        self._handled: tuple[int, int] | None = None
+        self._explanation: Explanation | None = None
+        self._heat: Heat | None = None
+        self._held: View | None = None
+        self._last: View | None = None
+
+    def step(self) -> View | None:
+        """Take what has arrived; a view when there is a new frame to show."""
+        self._take_map()
+        taken = self.frames.take()
+        if isinstance(taken, CameraState):
+            self._state = taken
+            self.ended = taken.state == "ended"
+        elif isinstance(taken, Frame) and self.frames.ready:
+            self._state, self.ended = None, False
+            self._take_frame(taken)
+        if self._held is None or (self._every and self._explained_here and not self._is_handled(self._held)):
+            return None
+        view, self._held = self._view(self._held), None
+        self._last = view
+        return view
+
+    def again(self) -> View | None:
+        """The last frame with its present states and ages, for a camera that gives no new ones."""
+        return None if self._last is None else self._view(self._last)
+
+    def done(self, view: View) -> None:
+        """The view was shown: under `pace = "every"` the grabber may go on."""
+        if self._shown is not None:
+            try:
+                self._shown.send(pack(Shown(camera=view.camera, epoch=view.epoch, seq=view.seq)), zmq.NOBLOCK)
+            except zmq.Again:
+                self.drops["shown"] += 1  # The grabber asks again.
+
+    def _take_frame(self, frame: Frame) -> None:
+        if self._last is not None and (self._last.epoch, self._last.seq) == (frame.epoch, frame.seq):
+            self.done(self._last)  # It was shown, but the grabber did not hear of it.
+            return
+        pixels = frame.pixels.copy()
+        if self.frames.whole(frame):
+            self._held = View(
+                frame.camera, pixels, frame.seq, frame.epoch, frame.t_capture, 0.0, "live", "",
+                uncertainty_ms=self.frames.age_uncertainty_ms,
+            )  # fmt: skip
+
+    def _take_map(self) -> None:
+        if self._maps_clock is not None:
+            self._maps_clock.step()
+        try:
+            message = unpack_map(self.maps.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            return
+        except BadMessage:
+            self.drops["malformed"] += 1
+            return
+        self._heard = now()
+        if isinstance(message, WorkerState):
+            self._worker = message
+        elif isinstance(message, Handled):
+            self._handled = (message.epoch, message.seq)
+        elif isinstance(message, Explanation):
+            self._worker = None
+            self._handled = (message.epoch, message.last_seq)
+            self._explanation = message
+            self._heat = heat_of(message, self._scale.full(message))
+
+    def _is_handled(self, view: View) -> bool:
+        return self._handled == (view.epoch, view.seq)
+
+    def _view(self, base: View) -> View:
+        """The frame with everything that is known now."""
+        # Under `pace = "every"` the file's time stands still while we work: now is the frame's own time.
+        at = base.t_capture if self._every else now()
+        known = {
+            "frame_age_ms": ms(at - base.t_capture),
+            "camera_state": self._camera_words(),
+            "worker_state": self._worker_words(),
+        }
+        explanation = self._explanation
+        if explanation is None or explanation.epoch != base.epoch:
+            return replace(base, heat=None, top=(), heatmap_age_ms=None, misalignment_ms=None, late=False, **known)  # type: ignore[arg-type]
+        newest = explanation.t_newest - self._maps_offset()
+        age = ms(at - newest)
+        return replace(
+            base, heat=self._heat, evidence=explanation.evidence, top=explanation.top, target=explanation.target,
+            explainer=explanation.explainer, model=explanation.model, precision=explanation.precision,
+            heatmap_age_ms=age, misalignment_ms=ms(base.t_capture - newest), late=age > self._budget_ms,
+            motion_share=explanation.motion_share, ms=explanation.ms, **known,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def _maps_offset(self) -> int:
+        """Times in explanations are in the worker's clock."""
+        return self._maps_clock.offset if self._maps_clock is not None else 0
+
+    def _camera_words(self) -> str:
+        if self._state is None or self._state.state == "live":
+            return "live"
+        if self._state.state == "lost":
+            return f"camera lost {max(0, now() - self._state.since) / NS_PER_S:.0f} s: {self._state.reason}"
+        return self._state.state
+
+    def _worker_words(self) -> str:
+        silent = (now() - self._heard) / NS_PER_S
+        if not self._explained_here:
+            return "no worker on this host"
+        if silent > SILENT_S:
+            return f"worker silent {silent:.0f} s"
+        if self._worker is None:
+            return "explaining" if self._explanation is not None else "worker starting"
+        if self._worker.state == "collecting":
+            return f"collecting a first clip {100 * self._worker.progress:.0f} %"
+        return {"loading": "worker loading its model", "waiting": "explaining"}[self._worker.state]
+
+
+class Viewer:
+    """All cameras of a run. `views(timeout)` waits for the next new frames."""
+
+    def __init__(self, sockets: Sockets, pipeline: Pipeline, folder: str):
+        scale = LiveScale()
+        self.cameras = [
+            CameraViewer(sockets, pipeline, folder, index, scale) for index in range(len(pipeline.camera))
+        ]
+        self._poller = zmq.Poller()
+        for camera in self.cameras:
+            self._poller.register(camera.frames.socket, zmq.POLLIN)
+            if camera.camera.pace == "every":
+                self._poller.register(camera.maps, zmq.POLLIN)
+
+    def views(self, timeout_ms: int) -> list[View]:
+        """Views of the cameras that have a new frame; empty when the time is up."""
+        self._poller.poll(timeout_ms)
+        return [view for camera in self.cameras if (view := camera.step()) is not None]
+
+    def done(self, view: View) -> None:
+        for camera in self.cameras:
+            if camera.camera.name == view.camera:
+                camera.done(view)
+
+    def drops(self) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for camera in self.cameras:
+            total += camera.frames.drops + camera.drops
+        return total

@@ -1,0 +1,249 @@
+"""The supervisor: starts the processes of a run, restarts what dies or freezes, ends all of them in order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import msgspec
+import zmq
+
+from rtx.clock import NS_PER_S, now
+from rtx.config import Pipeline
+from rtx.errors import UserError
+from rtx.link.sockets import Sockets, check_endpoint, drain, private_folder, read_keys
+from rtx.measure.ages import Ages
+from rtx.process import USER_ERROR, Role, Start, Status, status_address
+from rtx.redact import redact
+
+RESTARTS_A_MINUTE = 5
+SILENT_S = 5.0
+"""A process whose heartbeat fails for so long is frozen."""
+STUCK_S = 60.0
+"""A running process whose main loop has not come round for so long is stuck."""
+START_S = 120.0
+"""A process may take so long until its first heartbeat (a cold disk, a slow import)."""
+STOP_S = 4.0
+
+
+@dataclass
+class Child:
+    """One supervised process."""
+
+    role: Role
+    name: str
+    index: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    started_at: int = 0
+    heard_at: int = 0
+    status: Status | None = None
+    restarts: int = 0
+    died_at: deque[int] = field(default_factory=lambda: deque(maxlen=RESTARTS_A_MINUTE))
+    ended: bool = False
+    """It has finished its work, or was given up."""
+    why: str = ""
+    """What is to be said of it beyond its own words."""
+    errors: deque[str] = field(default_factory=lambda: deque(maxlen=40))
+    """Its last lines on standard error, redacted."""
+    past: list[Status] = field(default_factory=list)
+    """Last words of its earlier lives."""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid if self.process else 0
+
+    @property
+    def state(self) -> str:
+        if self.why:
+            return self.why
+        return self.status.state if self.status else "starting"
+
+    def all_counts(self, name: str) -> int:
+        return sum(status.counts.get(name, 0) for status in self.lives())
+
+    def ages(self, name: str) -> Ages:
+        total = Ages()
+        for status in self.lives():
+            if plain := status.ages.get(name):
+                total.merge(Ages(**plain))
+        return total
+
+    def lives(self) -> list[Status]:
+        return [*self.past, *([self.status] if self.status else [])]
+
+
+class Supervisor:
+    """`with Supervisor(pipeline) as run: while run.step(): ...`; leaving the block ends every process."""
+
+    def __init__(self, pipeline: Pipeline, nothing_shown: bool = False):
+        self.pipeline = pipeline
+        link = pipeline.link
+        check_endpoint("link.frames", link.frames, link.keys)
+        check_endpoint("link.maps", link.maps, link.keys)
+        if link.keys:
+            read_keys(link.keys)
+        every = [camera.name for camera in pipeline.camera if camera.pace == "every"]
+        if every and (link.frames != "ipc" or link.maps != "ipc"):
+            raise UserError(f"camera {every[0]!r}: pace = 'every' works on one host; set link.frames and link.maps to 'ipc'")
+        self.children: list[Child] = []
+        if "engine" in link.parts:
+            self.children.append(Child("worker", "worker"))
+        if "show" in link.parts and not nothing_shown:
+            self.children.append(Child("display", "display"))
+        if "capture" in link.parts:
+            for index, camera in enumerate(pipeline.camera):
+                self.children.append(Child("grabber", f"grabber {camera.name}", index))
+        if not self.children:
+            raise UserError("link.parts is empty; name at least one of capture, engine, show")
+        self.started_at = now()
+        self._stack = contextlib.ExitStack()
+        self._log: deque[str] = deque(maxlen=200)
+
+    def __enter__(self) -> Supervisor:
+        try:
+            self.folder = self._stack.enter_context(private_folder())
+            self._sockets = self._stack.enter_context(Sockets())
+            self._statuses = self._sockets.collect(status_address(self.folder))
+            self._stack.callback(self._stop_all)
+            for child in self.children:
+                self._start(child)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def step(self, wait_s: float = 0.1) -> bool:
+        """One round: heartbeats in, the dead restarted. False when the run is over. UserError where it cannot go on."""
+        with contextlib.suppress(zmq.ZMQError):
+            self._statuses.poll(int(wait_s * 1000))
+        self._hear()
+        for child in self.children:
+            if not child.ended:
+                self._look_after(child)
+        grabbers = [child for child in self.children if child.role == "grabber"]
+        over = bool(grabbers) and all(child.ended for child in grabbers)
+        return not over and not any(c.ended for c in self.children if c.role == "display")
+
+    def messages(self) -> list[str]:
+        """What has happened since the last call, redacted, oldest first."""
+        lines = list(self._log)
+        self._log.clear()
+        return lines
+
+    def _start(self, child: Child) -> None:
+        start = Start(child.role, child.name, self.pipeline, self.folder, child.index, child.restarts)
+        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "OPENCV_LOG_LEVEL": "ERROR"}
+        if child.role != "worker":
+            # Grabber and display do small work on many arrays: threads would only steal from the worker.
+            environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        child.process = subprocess.Popen(
+            [sys.executable, "-m", "rtx.process"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
+        )  # fmt: skip
+        assert child.process.stdin and child.process.stderr
+        child.started_at = child.heard_at = now()
+        child.status, child.why = None, ""
+        threading.Thread(target=_listen, args=(child.process, child.errors), daemon=True).start()
+        with contextlib.suppress(BrokenPipeError):  # It died at once; _look_after will see it.
+            child.process.stdin.write(msgspec.json.encode(start) + b"\n")
+            child.process.stdin.flush()
+
+    def _hear(self) -> None:
+        decoder = msgspec.msgpack.Decoder(Status)
+        for data in drain(self._statuses):
+            status = decoder.decode(data)
+            for child in self.children:
+                if child.name == status.process and child.pid == status.pid:
+                    child.status, child.heard_at = status, now()
+
+    def _look_after(self, child: Child) -> None:
+        assert child.process is not None
+        code = child.process.poll()
+        if code is None:
+            self._check_alive(child)
+            return
+        self._hear()  # Its last words may have come just before its end.
+        if code == 0:
+            child.ended = True
+            return
+        time.sleep(0.05)  # Its last line on standard error is read by another thread.
+        last = child.errors[-1] if child.errors else f"exit code {code}"
+        if code == USER_ERROR:
+            child.ended = True
+            raise UserError(last)
+        self._again(child, f"died ({_how(code)}): {last}" if code > 0 else f"died ({_how(code)})")
+
+    def _check_alive(self, child: Child) -> None:
+        silent = (now() - child.heard_at) / NS_PER_S
+        allowed = SILENT_S if child.status else START_S
+        beat = (now() - child.status.beat) / NS_PER_S if child.status and child.status.running else 0.0
+        if silent <= allowed and beat <= STUCK_S:
+            return
+        assert child.process is not None
+        child.process.kill()  # A frozen process does not heed SIGTERM.
+        child.process.wait()
+        self._again(child, f"frozen for {max(silent, beat):.0f} s")
+
+    def _again(self, child: Child, why: str) -> None:
+        minute_ago = now() - 60 * NS_PER_S
+        if len(child.died_at) == RESTARTS_A_MINUTE and child.died_at[0] > minute_ago:
+            trace = "\n".join(child.errors)
+            self._log.append(f"{child.name} {why}\n{trace}")
+            raise UserError(f"{child.name} {why}; it was restarted {RESTARTS_A_MINUTE} times within a minute, giving up")
+        child.died_at.append(now())
+        if child.status:
+            child.past.append(child.status)
+        child.restarts += 1
+        self._log.append(f"{child.name} {why}; restarted")
+        self._start(child)
+
+    def _stop_all(self) -> None:
+        """Worker and grabbers first, then the display, so that it can show and write what was left."""
+        living = [child for child in self.children if child.process is not None]
+        for wave in (["grabber", "worker"], ["display"]):
+            _end([child for child in living if child.role in wave])
+            with contextlib.suppress(zmq.ZMQError):
+                self._hear()
+
+
+def _end(children: list[Child]) -> None:
+    for child in children:
+        assert child.process is not None
+        if child.process.poll() is None:
+            child.process.terminate()
+    deadline = time.monotonic() + STOP_S
+    for child in children:
+        assert child.process is not None
+        try:
+            child.process.wait(max(0.05, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+        if child.process.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                child.process.stdin.close()
+
+
+def _listen(process: subprocess.Popen[bytes], lines: deque[str]) -> None:
+    """Keep a child's standard error readable, so that it never blocks on a full pipe."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        text = redact(line.decode(errors="replace").rstrip())
+        if text:
+            lines.append(text[:500])
+
+
+def _how(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
