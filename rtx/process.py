@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -117,10 +118,12 @@ def main() -> None:
     """Entry of `python -m rtx.process`."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in order.
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the supervisor ends us in order.
     # Not sys.stdin: its buffer would hold a lock while the watcher waits in it.
     start = msgspec.json.decode(_line(0), type=Start)
-    threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(stop, start.folder), daemon=True).start()
     report = Report(start.name)
     with Sockets() as sockets:
         beating = threading.Event()
@@ -166,12 +169,13 @@ def _line(fd: int) -> bytes:
     return data
 
 
-def _end_with_parent(stop: threading.Event) -> None:
+def _end_with_parent(stop: threading.Event, folder: str) -> None:
     """Our standard input closes when the parent dies, however it dies."""
     while os.read(0, 4096):
         pass
     stop.set()
     time.sleep(GRACE_S)
+    shutil.rmtree(folder, ignore_errors=True)  # Nobody else is left to do it; the siblings do the same.
     os._exit(1)
 
 

@@ -52,7 +52,10 @@ class RunReport(msgspec.Struct, frozen=True):
 
 def summarise(run: Supervisor) -> RunReport:
     """The report of a run, as far as it has come."""
-    by_role = {role: [child for child in run.children if child.role == role] for role in ("grabber", "worker", "display")}
+    by_role = {
+        role: [child for child in run.children if child.role == role]
+        for role in ("grabber", "worker", "display")
+    }
 
     def total(role: str, name: str) -> int:
         return sum(child.all_counts(name) for child in by_role[role])
@@ -63,7 +66,10 @@ def summarise(run: Supervisor) -> RunReport:
             merged.merge(child.ages(name))
         return merged.summary()
 
-    facts = next((status.facts for child in by_role["worker"] for status in reversed(child.lives()) if status.facts), {})
+    facts = next(
+        (status.facts for child in by_role["worker"] for status in reversed(child.lives()) if status.facts),
+        {},
+    )
     seconds = (now() - run.started_at) / NS_PER_S
     captured = total("grabber", "captured")
     drops: Counter[str] = Counter()
@@ -104,20 +110,33 @@ def _rate(children: list[Child], name: str) -> float:
 
 
 def _first_heatmap(run: Supervisor, displays: list[Child]) -> float | None:
-    times = [t for child in displays for status in child.lives() if (t := status.counts.get("first_heatmap_ns"))]
+    times = [
+        t for child in displays for status in child.lives() if (t := status.counts.get("first_heatmap_ns"))
+    ]
     return round((min(times) - run.started_at) / NS_PER_S, 2) if times else None
 
 
 def table(run: Supervisor, title: str) -> Table:
     """Each process in a row: its state, rate, age, drops by cause."""
     grid = Table(title=title, title_justify="left", expand=True)
-    for name, justify in (("process", "left"), ("state", "left"), ("rate", "right"), ("age p50 / p95", "right"), ("drops", "left"), ("MB", "right")):
+    for name, justify in (
+        ("process", "left"),
+        ("state", "left"),
+        ("rate", "right"),
+        ("age p50 / p95", "right"),
+        ("drops", "left"),
+        ("MB", "right"),
+    ):
         grid.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     about = {"grabber": ("captured", None), "worker": ("explained", "wait"), "display": ("shown", "heatmap")}
     for child in run.children:
         counted, age = about[child.role]
         summary = child.ages(age).summary() if age else None
-        shown = f"{summary.p50:.0f} / {summary.p95:.0f} ms" if summary and summary.p50 is not None and summary.p95 is not None else ""
+        shown = (
+            f"{summary.p50:.0f} / {summary.p95:.0f} ms"
+            if summary and summary.p50 is not None and summary.p95 is not None
+            else ""
+        )
         drops = child.status.drops if child.status else {}
         grid.add_row(
             child.name + (f" (restarted {child.restarts}x)" if child.restarts else ""),

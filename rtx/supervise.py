@@ -91,7 +91,9 @@ class Supervisor:
             read_keys(link.keys)
         every = [camera.name for camera in pipeline.camera if camera.pace == "every"]
         if every and (link.frames != "ipc" or link.maps != "ipc"):
-            raise UserError(f"camera {every[0]!r}: pace = 'every' works on one host; set link.frames and link.maps to 'ipc'")
+            raise UserError(
+                f"camera {every[0]!r}: pace = 'every' works on one host; set link.frames and link.maps to 'ipc'"
+            )
         self.children: list[Child] = []
         if "engine" in link.parts:
             self.children.append(Child("worker", "worker"))
@@ -201,7 +203,9 @@ class Supervisor:
         if len(child.died_at) == RESTARTS_A_MINUTE and child.died_at[0] > minute_ago:
             trace = "\n".join(child.errors)
             self._log.append(f"{child.name} {why}\n{trace}")
-            raise UserError(f"{child.name} {why}; it was restarted {RESTARTS_A_MINUTE} times within a minute, giving up")
+            raise UserError(
+                f"{child.name} {why}; it was restarted {RESTARTS_A_MINUTE} times within a minute, giving up"
+            )
         child.died_at.append(now())
         if child.status:
             child.past.append(child.status)

@@ -24,7 +24,7 @@ def why_not() -> str | None:
 
 
 class RtspServer:
-    """`with RtspServer() as server:` runs a camera at `server.url`; the port stays the same over a restart."""
+    """`with RtspServer() as server:` runs a camera at `server.url`; a restart keeps the port."""
 
     def __init__(self, size: str = "640x360", fps: int = 25, auth: str | None = None) -> None:
         self._options = ["--size", size, "--fps", str(fps)]

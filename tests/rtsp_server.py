@@ -1,4 +1,4 @@
-"""An RTSP camera for tests, run by the system's Python (gi, GStreamer): the capture clock lies in every frame."""
+"""An RTSP camera for tests, run by the system's Python (gi, GStreamer): it draws the capture clock."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def mirror_in_place(picture: Pixels) -> None:
 
 
 class Retriever:
-    """Makes the frame that `cv2.VideoCapture.grab` took a picture on the canvas, without a copy where it can."""
+    """Draws the frame that `cv2.VideoCapture.grab` took on the canvas, without a copy where it can."""
 
     def __init__(self, capture: cv2.VideoCapture, mirror: bool) -> None:
         self._capture = capture

@@ -28,6 +28,7 @@ class File:
 
     def __init__(self, camera: Camera, stop: threading.Event | None = None) -> None:
         self._path = Path(resolve(camera.source)).expanduser()
+        self._name = repr(str(self._path))
         self._mirror = camera.mirror
         self._stop = stop or threading.Event()
         self._capture: cv2.VideoCapture | None = None
@@ -42,14 +43,10 @@ class File:
         """Begin at the first frame. UserError where there is no such file, or no video in it."""
         self.close()
         if not self._path.is_file():
-            raise UserError(
-                f"no file {str(self._path)!r}; give a video file, a webcam, a stream's URL or synthetic:"
-            )
+            raise UserError(f"no file {self._name}; give a video file, webcam, stream's URL or synthetic:")
         capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
-            raise UserError(
-                f"{str(self._path)!r} is not a video that OpenCV reads; `ffmpeg -i IN OUT.mp4` makes one"
-            )
+            raise UserError(f"{self._name} is not a video that can be read; `ffmpeg -i IN OUT.mp4` makes one")
         fps = capture.get(cv2.CAP_PROP_FPS)
         sensible = math.isfinite(fps) and 0 < fps <= _MOST_FPS
         self.assumed_fps = None if sensible else _USUAL_FPS
@@ -63,7 +60,7 @@ class File:
     def read(self, canvas: Canvas) -> Stamp | None:
         """The next frame that is due; None at the end, or where `stop` was set while waiting."""
         if self._capture is None or self._retriever is None:
-            raise SourceLost(f"{str(self._path)!r} is not open")
+            raise SourceLost(f"{self._name} is not open")
         due = self._grab(self._capture)
         if self.live and due is not None:
             due = self._catch_up(self._capture, due)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import av
 import av.error
 import av.logging
+import numpy as np
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from rtx.capture.canvas import place
 from rtx.capture.source import Canvas, SourceLost, Stamp
@@ -25,14 +26,15 @@ from rtx.redact import redact
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "udp")
 OPEN_S = 5.0
-READ_S = 2.0
+READ_S = 1.5
+"""Twice this until a silent camera is lost: at the first time-out FFmpeg hands out what it had of a frame."""
 FROZEN_S = 3.0
 
 _LEAP = NS_PER_S
 _DRIFT_PPM = 200
 """How far a camera's clock may run from ours: a cheap crystal's error is below 100 ppm, ours likewise."""
 _UNTIMED = {"mpjpeg", "mjpeg", "h264", "hevc"}
-"""Formats without time stamps: FFmpeg numbers their frames at an assumed rate, which says nothing about age."""
+"""Formats without time stamps: FFmpeg numbers their frames at an assumed rate that says nothing of age."""
 
 av.logging.set_level(None)  # FFmpeg's own messages hold the URL, and so the password
 
@@ -40,8 +42,8 @@ av.logging.set_level(None)  # FFmpeg's own messages hold the URL, and so the pas
 class StreamClock:
     """Maps a stream's time stamps to the monotonic clock.
 
-    The offset between the two is the least `arrival - pts` seen, so that jitter and backlog count as age. It may rise
-    by 200 ppm of the time that passes, so that a camera whose clock is slow does not seem to grow ever older.
+    The offset between the two is the least `arrival - pts` seen: jitter and backlog count as age. It may rise by
+    200 ppm of the time that passes, so that a camera with a slow clock does not seem to grow ever older.
     """
 
     def __init__(self) -> None:
@@ -64,7 +66,7 @@ class StreamClock:
 
 
 class Rtsp:
-    """rtsp://, rtsps://, http(s):// and udp:// streams. Every packet is decoded: the caller keeps the newest frame."""
+    """rtsp, rtsps, http(s) and udp streams. Every packet is decoded: the caller keeps the newest frame."""
 
     live = True
 
@@ -76,7 +78,7 @@ class Rtsp:
         if scheme not in SCHEMES:
             raise unknown("kind of stream", scheme, SCHEMES)
         self._container: InputContainer | None = None
-        self._frames: Iterator[tuple[VideoFrame, float, int]] = iter(())
+        self._frames: Iterator[tuple[VideoFrame, float | None, int]] = iter(())
         self.decode_errors = 0
         """Packets that could not be decoded."""
 
@@ -105,7 +107,7 @@ class Rtsp:
         self._frames = self._decoded(self._container)
 
     def read(self, canvas: Canvas) -> Stamp:
-        """Wait for the next frame and draw it. SourceLost where the stream ends, stands still or falls silent."""
+        """Wait for the next frame and draw it. SourceLost where the stream ends, freezes or falls silent."""
         try:
             frame, pts_s, arrival = next(self._frames)
         except StopIteration:
@@ -113,9 +115,13 @@ class Rtsp:
             raise SourceLost(f"{self._shown}: the stream ended") from None
         except av.FFmpegError as error:
             raise self._lost(error) from None
+        except SourceLost:
+            self.close()
+            raise
         # One thread: swscale's own pool costs more than it gives beside busy neighbours.
-        place(frame.to_ndarray(format="bgr24", threads=1), canvas, self._mirror)
-        return self._clock.stamp(pts_s, arrival)
+        picture = np.asarray(frame.to_ndarray(format="bgr24", threads=1), np.uint8)
+        place(picture, canvas, self._mirror)
+        return Stamp(arrival) if pts_s is None else self._clock.stamp(pts_s, arrival)
 
     def close(self) -> None:
         self._frames = iter(())
@@ -123,8 +129,8 @@ class Rtsp:
             self._container.close()
         self._container = None
 
-    def _decoded(self, container: InputContainer) -> Iterator[tuple[VideoFrame, float, int]]:
-        """Each new frame with its time stamp (s) and arrival (ns). What repeats the last time stamp is not new."""
+    def _decoded(self, container: InputContainer) -> Iterator[tuple[VideoFrame, float | None, int]]:
+        """Each new frame with its time stamp (s; None where it has none) and arrival (ns)."""
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1  # each further thread would hold back one frame
         stream.codec_context.flags |= Flags.low_delay
@@ -136,18 +142,16 @@ class Rtsp:
             arrival = now()
             if packet.stream_index == stream.index:
                 for frame in self._decode(packet):
-                    pts_s = frame.time if timed and frame.pts is not None else arrival / NS_PER_S
-                    if pts_s != newest:
+                    pts_s = frame.time if timed and frame.pts is not None else None
+                    # A frozen camera's relay may repeat its last frame, time stamp and all: that is no life.
+                    if pts_s is None or pts_s != newest:
                         newest = pts_s
                         yield frame, pts_s, arrival
                         alive = arrival = now()
             if arrival - alive > FROZEN_S * NS_PER_S:
-                self.close()
-                raise SourceLost(
-                    f"{self._shown}: frozen: data comes, but no new picture for {FROZEN_S:.0f} s"
-                )
+                raise SourceLost(f"{self._shown}: frozen: data comes, no new picture for {FROZEN_S:.0f} s")
 
-    def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+    def _decode(self, packet: Packet[Any]) -> list[VideoFrame]:
         try:
             return packet.decode()
         except av.FFmpegError:
@@ -171,9 +175,9 @@ def _reason(error: av.FFmpegError, url: str) -> str:
         case av.error.ConnectionRefusedError():
             return "nothing listens there (connection refused)"
         case av.error.ExitError() | av.error.TimeoutError():
-            return f"no answer in time ({OPEN_S:.0f} s to open, {READ_S:.0f} s for a frame)"
-        case av.error.InvalidDataError():
-            return "what comes is not a video stream"
+            return "no answer in time"
+        case av.error.InvalidDataError():  # also of one who takes the call and then says nothing
+            return "no video stream came"
     if error.errno == errno.EIO and not _resolves(url):  # FFmpeg has no error of its own for this
         return "unknown host"
     return error.strerror or type(error).__name__

@@ -32,7 +32,7 @@ def kind(source: str) -> Kind:
 
 
 def open_source(camera: Camera, stop: threading.Event) -> Source:
-    """The source of `camera`, not yet opened; its waits end when `stop` is set. UserError where its text is wrong."""
+    """The source of `camera`, not yet opened; its waits end when `stop` is set. UserError for wrong text."""
     # Imported where needed: PyAV and OpenCV cost 0.1 s each, and `kind` needs neither.
     match kind(camera.source):
         case "webcam":

@@ -1,4 +1,4 @@
-"""A drawn camera, `synthetic:?size=1280x720&fps=30&seed=1`: a figure walks through a plain room under the clock."""
+"""A drawn camera, `synthetic:?size=1280x720&fps=30&seed=1`: a figure walks through a plain room."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Synthetic:
         self._height = camera.height or 720
         if "size" in options:
             self._width, self._height = _size(options["size"], source)
-        self._fps = (
-            _number("fps", options["fps"], 1, 1000, source) if "fps" in options else camera.fps or 30.0
-        )
+        self._fps = camera.fps or 30.0
+        if "fps" in options:
+            self._fps = _number("fps", options["fps"], 1, 1000, source)
         self._seed = int(_number("seed", options.get("seed", "1"), 0, 2**32 - 1, source))
         self._mirror = camera.mirror
         self._stop = stop or threading.Event()
@@ -65,16 +65,8 @@ class Synthetic:
         # After the mirror, so that clock and number can be read.
         draw_clock(picture, due)
         foot = (self._height // 40, self._height - self._height // 30)
-        cv2.putText(
-            picture,
-            str(self._index),
-            foot,
-            cv2.FONT_HERSHEY_SIMPLEX,
-            self._height / 600,
-            _INK,
-            1,
-            cv2.LINE_AA,
-        )
+        size = self._height / 600
+        cv2.putText(picture, str(self._index), foot, cv2.FONT_HERSHEY_SIMPLEX, size, _INK, 1, cv2.LINE_AA)
         self._index += 1
         return Stamp(due)
 
@@ -98,7 +90,8 @@ class _Scene:
         )
         side = max(2, int(self._unit * 1.6))
         patches = random.integers(30, 225, (6, 4, 3), dtype=np.uint8)
-        self._shirt = cv2.resize(patches, (side, int(side * 1.6)), interpolation=cv2.INTER_NEAREST)
+        shirt = cv2.resize(patches, (side, int(side * 1.6)), interpolation=cv2.INTER_NEAREST)
+        self._shirt = np.asarray(shirt, np.uint8)
 
     def draw(self, picture: Pixels, t: float) -> None:
         """Draw the room with the figure at media time `t` (s)."""
@@ -134,9 +127,7 @@ def _paste(picture: Pixels, patch: Pixels, x: float, y: float) -> None:
 def _options(source: str) -> dict[str, str]:
     rest = source.removeprefix("synthetic:")
     if rest and not rest.startswith("?"):
-        raise UserError(
-            f"source {source!r}: expected synthetic:?size=1280x720&fps=30&seed=1, each part optional"
-        )
+        raise UserError(f"source {source!r}: expected e.g. synthetic:?size=1280x720&fps=30&seed=1")
     options = dict(parse_qsl(rest.removeprefix("?"), keep_blank_values=True))
     for name in options:
         if name not in ("size", "fps", "seed"):

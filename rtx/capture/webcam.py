@@ -32,19 +32,14 @@ class Webcam:
     def open(self) -> None:
         """UserError where there is no such webcam; SourceLost where there was one before."""
         self.close()
-        address = devices.address(self._source)
-        linux = sys.platform.startswith("linux")
-        capture = cv2.VideoCapture(address, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
-        if not capture.isOpened():
-            capture.release()
-            reason = devices.fault(address)
+        try:
+            self._capture = self._connected()
+        except UserError as error:
             if self._seen:
-                raise SourceLost(f"webcam {self._source}: {reason}")
-            raise UserError(f"no webcam {self._source}: {reason}; rtx doctor lists cameras")
-        self._set(capture)
+                raise SourceLost(str(error)) from None
+            raise
         self._seen = True
-        self._capture = capture
-        self._retriever = Retriever(capture, self._camera.mirror)
+        self._retriever = Retriever(self._capture, self._camera.mirror)
 
     def read(self, canvas: Canvas) -> Stamp:
         """Wait for the next frame and draw it. SourceLost where the webcam gives none."""
@@ -62,10 +57,20 @@ class Webcam:
             self._capture.release()
         self._capture = self._retriever = None
 
+    def _connected(self) -> cv2.VideoCapture:
+        address = devices.address(self._source)
+        linux = sys.platform.startswith("linux")
+        capture = cv2.VideoCapture(address, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
+        if not capture.isOpened():
+            capture.release()
+            raise UserError(f"no webcam {self._source}: {devices.fault(address)}; rtx doctor lists cameras")
+        self._set(capture)
+        return capture
+
     def _set(self, capture: cv2.VideoCapture) -> None:
         camera = self._camera
         if (camera.height or 0) >= 720 or (camera.width or 0) >= 1280:
-            # Uncompressed, USB 2 carries such pictures at 10 a second or fewer. Before the size: it picks the modes.
+            # Uncompressed, USB 2 carries few of these a second. Before the size: the format picks the modes.
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
         if camera.width:
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, camera.width)
@@ -76,6 +81,6 @@ class Webcam:
 
     @staticmethod
     def _t_capture(capture: cv2.VideoCapture, arrival: int) -> int:
-        """V4L2's time stamp of the buffer (ms, monotonic on most drivers) where it is believable, else `arrival`."""
+        """V4L2's time stamp of the buffer (monotonic on most drivers) where believable, else `arrival`."""
         stamp = capture.get(cv2.CAP_PROP_POS_MSEC) * NS_PER_MS
         return int(stamp) if arrival - _OLDEST <= stamp <= arrival else arrival

@@ -14,9 +14,8 @@ from torch import Tensor
 from rtx.config import Worker
 from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip
-from rtx.errors import UserError
-from rtx.explain.registry import Chain, parse
-from rtx.explain.run import Explained, bind, explain
+from rtx.explain.chain import chain_for
+from rtx.explain.run import Explained, explain
 from rtx.explain.selective import Memory
 from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
 from rtx.nets import cards
@@ -36,24 +35,22 @@ class Batch:
     ms: dict[str, float]
 
 
-def chain_for(worker: Worker, labels: tuple[str, ...]) -> tuple[Chain, int | None]:
-    """The chain and the target that the settings ask for. UserError where they do not fit the model."""
-    chain = bind(parse(worker.explainer), labels)
-    if worker.target is None:
-        return chain, None
-    if chain.class_blind:
-        raise UserError(f"{chain.name} is class-blind, so it cannot explain {worker.target!r}; leave out the target or use cam")
-    return chain, cards.class_index(labels, worker.target)
-
-
 class Engine:
     """Loads once; `run` may be called from one thread at a time."""
 
-    def __init__(self, worker: Worker):
-        self.card = cards.card(worker.model)
+    def __init__(self, backend: TorchBackend, explainer: str, target: str | None = None):
+        self.backend = backend
+        self.card = backend.card
         self.labels = self.card.labels
-        self.chain, self.target = chain_for(worker, self.labels)
-        self.backend = TorchBackend(self.card, worker.device, worker.precision, worker.threads)
+        self.chain, self.target = chain_for(explainer, target, self.labels)
+
+    @classmethod
+    def of(cls, worker: Worker) -> Engine:
+        """Load what the worker's settings ask for."""
+        card = cards.card(worker.model)
+        chain_for(worker.explainer, worker.target, card.labels)  # A mistake shows before seconds of loading.
+        backend = TorchBackend(card, worker.device, worker.precision, worker.threads)
+        return cls(backend, worker.explainer, worker.target)
 
     def warm_up(self) -> None:
         """The first pass on a device takes longest; nobody should wait for it."""

@@ -24,7 +24,9 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         build_name = f"torch {torch.__version__}"
         why = "no usable GPU or driver" if torch.version.cuda else "this torch is a build for CPUs"
-        raise UserError(f"device 'cuda' is not usable here: {why} ({build_name}); use --device cpu, see `rtx doctor`")
+        raise UserError(
+            f"device 'cuda' is not usable here: {why} ({build_name}); use --device cpu, see `rtx doctor`"
+        )
     use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if use_cuda else "cpu")
 
@@ -88,7 +90,9 @@ class TorchBackend:
         features = self.network.extract(clip)
         logits = self.network.classify(features)
         top = logits.argmax(dim=1)
-        target = torch.stack([top[i] if c is None else torch.tensor(c, device=self.device) for i, c in enumerate(targets)])
+        target = torch.stack(
+            [top[i] if c is None else torch.tensor(c, device=self.device) for i, c in enumerate(targets)]
+        )
         frames_count = int(frames.shape[1])
         return Forward(
             clip=clip,

@@ -46,7 +46,9 @@ class Parameter:
             return value
         if self.choices:
             if value not in self.choices:
-                raise unknown(f"value for {explainer}'s {self.name}:", str(value), [str(c) for c in self.choices])
+                raise unknown(
+                    f"value for {explainer}'s {self.name}:", str(value), [str(c) for c in self.choices]
+                )
             return value
         if self.kind is bool:
             if not isinstance(value, bool):
@@ -152,13 +154,19 @@ def parse(text: str) -> Chain:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError):
-        raise UserError(f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)") from None
+        raise UserError(
+            f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)"
+        ) from None
     calls = [_call(node, text) for node in _chain(tree)]
     if calls[0].declaration.is_step:
-        raise UserError(f"explainer {text!r}: {calls[0].declaration.name} changes a map; put an explainer before it")
+        raise UserError(
+            f"explainer {text!r}: {calls[0].declaration.name} changes a map; put an explainer before it"
+        )
     for call in calls[1:]:
         if not call.declaration.is_step:
-            raise UserError(f"explainer {text!r}: {call.declaration.name} makes a map; after | comes a step (selective)")
+            raise UserError(
+                f"explainer {text!r}: {call.declaration.name} makes a map; after | comes a step (selective)"
+            )
     return Chain(tuple(calls))
 
 
@@ -182,6 +190,8 @@ def _call(node: ast.expr, text: str) -> Call:
         try:
             value = ast.literal_eval(keyword.value)
         except (ValueError, TypeError, SyntaxError):
-            raise UserError(f"explainer {text!r}: the value of {keyword.arg} is no number, text, True or False") from None
+            raise UserError(
+                f"explainer {text!r}: the value of {keyword.arg} is no number, text, True or False"
+            ) from None
         parameters[keyword.arg] = declaration.parameters[keyword.arg].checked(value, name.id)
     return Call(declaration, parameters)

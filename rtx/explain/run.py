@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from rtx.explain.placing import cells_of
-from rtx.explain.registry import Call, Chain
+from rtx.explain.registry import Chain
 from rtx.explain.selective import Memory, Selected
 from rtx.link.wire import Cells
-from rtx.nets.cards import class_index
 from rtx.nets.forward import Forward
 
 
@@ -37,21 +35,10 @@ def explain(chain: Chain, forward: Forward, memory: list[Memory] | None = None) 
         relevance: Tensor = first.declaration.function(forward, **first.parameters)
         share: list[float | None] = [None] * len(relevance)
         for call in steps:
-            selected: Selected = call.declaration.function(forward, relevance, **call.parameters, memory=memory)
+            selected: Selected = call.declaration.function(
+                forward, relevance, **call.parameters, memory=memory
+            )
             relevance = selected.relevance
             share = [None if math.isnan(value) else value for value in selected.motion_share.tolist()]
         evidence = (relevance.flatten(1).amax(dim=1) > 0).tolist()
         return Explained(relevance, cells_of(forward, relevance), evidence, share)
-
-
-def bind(chain: Chain, labels: tuple[str, ...]) -> Chain:
-    """The chain with classes named in its parameters as numbers. UserError for a class that does not exist."""
-
-    def number(call: Call) -> Call:
-        named: dict[str, Any] = {}
-        for name, value in call.parameters.items():
-            of_class = call.declaration.parameters[name].of_class and value is not None
-            named[name] = class_index(labels, str(value)) if of_class else value
-        return Call(call.declaration, named)
-
-    return Chain(tuple(number(call) for call in chain.calls))

@@ -74,7 +74,9 @@ class FrameWriter:
         }  # fmt: skip
         if self._ring is None:
             quality = [cv2.IMWRITE_JPEG_QUALITY, self._link.jpeg_quality]
-            self._last = pack(FrameJpeg(**about, jpeg=cv2.imencode(".jpg", self._picture, quality)[1].tobytes()))
+            self._last = pack(
+                FrameJpeg(**about, jpeg=cv2.imencode(".jpg", self._picture, quality)[1].tobytes())
+            )
         else:
             self._ring.end(self.seq)
             self._last = pack(FrameRef(**about, ring=self._ring.address, slot=self._slot))
@@ -182,7 +184,10 @@ class FrameReader:
         if self.offset is None:
             return state
         return CameraState(
-            camera=state.camera, state=state.state, since=state.since - self.offset.offset, reason=state.reason
+            camera=state.camera,
+            state=state.state,
+            since=state.since - self.offset.offset,
+            reason=state.reason,
         )
 
     def close(self) -> None:

@@ -235,7 +235,12 @@ def _sweep() -> None:
         return
     for name in os.listdir("/dev/shm"):
         parts = name.split("-")
-        if len(parts) == 4 and parts[0] == "rtx" and parts[1].isdigit() and _started(int(parts[1])) != parts[2]:
+        if (
+            len(parts) == 4
+            and parts[0] == "rtx"
+            and parts[1].isdigit()
+            and _started(int(parts[1])) != parts[2]
+        ):
             try:
                 os.unlink(f"/dev/shm/{name}")
             except (FileNotFoundError, PermissionError):

@@ -27,7 +27,9 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
-            raise UserError(f"the checkpoint wants to load {module}.{name}: it is not a file of arrays; not opened")
+            raise UserError(
+                f"the checkpoint wants to load {module}.{name}: it is not a file of arrays; not opened"
+            )
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
@@ -36,7 +38,15 @@ def read_arrays(path: Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             tree = _ArraysOnly(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        KeyError,
+    ) as error:
         raise UserError(f"{path.name} is no readable checkpoint: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path.name} holds a {type(tree).__name__}, not a tree of arrays")

@@ -17,7 +17,9 @@ DIM = 0.45
 """Brightness of the part of the picture that the network does not see."""
 CERTAIN = 0.5
 """From this probability of the explained class on, heat has its full strength; below, in proportion."""
-PALETTE = np.asarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO), np.uint8).reshape(256, 3)
+PALETTE = np.asarray(
+    cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO), np.uint8
+).reshape(256, 3)
 """Colours from no heat to full heat: 256 x 3, BGR."""
 
 
@@ -124,9 +126,15 @@ def _status(view: View) -> str:
 
 
 def _write(
-    image: NDArray[np.uint8], text: str, at: tuple[int, int], size: float, colour: tuple[int, int, int] = (255, 255, 255)
+    image: NDArray[np.uint8],
+    text: str,
+    at: tuple[int, int],
+    size: float,
+    colour: tuple[int, int, int] = (255, 255, 255),
 ) -> None:
-    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, max(1, round(size * 1.6)), cv2.LINE_AA)
+    cv2.putText(
+        image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, max(1, round(size * 1.6)), cv2.LINE_AA
+    )
 
 
 def compose(view: View, opacity: float) -> NDArray[np.uint8]:

@@ -124,7 +124,9 @@ class Mp4:
             self._container = av.open(str(path), "w", format="mp4", options=options)
         except OSError as error:
             raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
-        stream = self._container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "23", "tune": "zerolatency", "g": "30"})
+        stream = self._container.add_stream(
+            "libx264", rate=30, options={"preset": "veryfast", "crf": "23", "tune": "zerolatency", "g": "30"}
+        )
         stream.width, stream.height, stream.pix_fmt = *self._size, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         self._stream = stream
@@ -156,7 +158,9 @@ def file_of(path: Path, camera: str, cameras: int, restarts: int) -> Path:
 def check_display() -> None:
     """Raises UserError where no window can be opened (OpenCV would abort the process)."""
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise UserError("no display for a window (DISPLAY is not set); use --show page and open it in a browser")
+        raise UserError(
+            "no display for a window (DISPLAY is not set); use --show page and open it in a browser"
+        )
 
 
 def check_sinks(pipeline: Pipeline) -> None:
@@ -175,7 +179,9 @@ def check_sinks(pipeline: Pipeline) -> None:
             if path.suffix != ".mp4":
                 raise UserError(f"{sink!r}: the file's name must end in .mp4")
             if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-                raise UserError(f"{sink!r}: the folder {str(path.parent)!r} is not there or cannot be written")
+                raise UserError(
+                    f"{sink!r}: the folder {str(path.parent)!r} is not there or cannot be written"
+                )
         elif sink != "none":
             raise unknown("sink", sink, KINDS)
 

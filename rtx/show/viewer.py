@@ -32,7 +32,9 @@ class CameraViewer:
         self._explained_here = "engine" in pipeline.link.parts or pipeline.link.maps != "ipc"
         self._maps_clock = None
         if pipeline.link.maps != "ipc":
-            self._maps_clock = ClockOffset(sockets.ask(endpoint(pipeline.link.maps, folder, "maps-clock", index)))
+            self._maps_clock = ClockOffset(
+                sockets.ask(endpoint(pipeline.link.maps, folder, "maps-clock", index))
+            )
         self._every = self.camera.pace == "every"
         self._shown = sockets.send_to(endpoint("ipc", folder, "shown", index)) if self._every else None
         self._budget_ms = pipeline.budget.heatmap_age_ms
@@ -120,7 +122,9 @@ class CameraViewer:
         }
         explanation = self._explanation
         if explanation is None or explanation.epoch != base.epoch:
-            return replace(base, heat=None, top=(), heatmap_age_ms=None, misalignment_ms=None, late=False, **known)  # type: ignore[arg-type]
+            return replace(
+                base, heat=None, top=(), heatmap_age_ms=None, misalignment_ms=None, late=False, **known
+            )  # type: ignore[arg-type]
         newest = explanation.t_newest - self._maps_offset()
         age = ms(at - newest)
         return replace(

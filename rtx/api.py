@@ -1,0 +1,250 @@
+"""rtx in Python: load a model, explain a clip, stream views of a live source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtx.capture.file import File
+from rtx.clock import NS_PER_MS, NS_PER_S, now
+from rtx.config import Camera, of_sources
+from rtx.engine.engine import Batch, Engine
+from rtx.engine.torch_backend import TorchBackend
+from rtx.engine.window import Clip, see
+from rtx.errors import UserError
+from rtx.explain.placing import upsample
+from rtx.geometry import input_rect
+from rtx.link.sockets import Sockets
+from rtx.link.wire import TopClass
+from rtx.nets import cards
+from rtx.nets.weights import pull
+from rtx.show.view import View
+from rtx.show.viewer import Viewer
+from rtx.supervise import Supervisor
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+def load(
+    name: str = "i3d-k400", device: Device = "auto", precision: Precision = "auto", threads: int | None = None
+) -> TorchBackend:
+    """A model with its weights on a device; weights that are not in the cache are fetched, by hash."""
+    card = cards.card(name)
+    if not card.file.exists():
+        pull(card)
+    return TorchBackend(card, device, precision, threads)
+
+
+@dataclass(frozen=True)
+class FileClip:
+    """A clip out of a file, with the pictures it was made of."""
+
+    clip: Clip
+    at_s: float
+    """Time of the newest frame in the file."""
+    stretched: bool
+    """The file had less than a clip's duration before that: its frames were spread over the clip."""
+    pictures: tuple[NDArray[np.uint8], ...]
+    """Every frame from the clip's first to its last, as in the file: H W 3, BGR."""
+    times: tuple[int, ...]
+    """Their times in ns, on the clip's clock."""
+
+
+def read_clip(
+    file: str | Path, model: str = "i3d-k400", at: float | None = None, camera: Camera | None = None
+) -> FileClip:
+    """The clip whose newest frame is at `at` seconds (without it, the file's middle clip), as `model` samples it."""
+    spec = cards.card(model).clip
+    settings = camera or Camera(source=str(file), name="file", pace="every")
+    source = File(settings)
+    span = round((spec.frames - 1) * spec.stride_ms * NS_PER_MS)
+    duration, period = _duration(source, file)
+    if at is not None and not 0 <= at * NS_PER_S <= duration + period:
+        raise UserError(f"--at {at:g} s is outside {str(file)!r}, which lasts {duration / NS_PER_S:.2f} s")
+    last = round(at * NS_PER_S) if at is not None else (duration + span) // 2
+    last = min(last, duration)
+    pictures, times = _pictures(source, last - span - period, last + period // 2)
+    due = times[-1] - np.arange(spec.frames - 1, -1, -1) * int(spec.stride_ms * NS_PER_MS)
+    stretched = due[0] < times[0] - period
+    if stretched:
+        due = np.linspace(times[0], times[-1], spec.frames).astype(np.int64)
+    chosen = np.abs(np.asarray(times)[None] - due[:, None]).argmin(axis=1)
+    height, width = pictures[0].shape[:2]
+    rect = input_rect(height, width, settings.roi, settings.fit)
+    frames = np.empty((spec.frames, spec.size, spec.size, 3), np.uint8)
+    for out, i in zip(frames, chosen, strict=True):
+        see(pictures[i], rect, spec.size, out)
+    first = int(chosen[0])
+    clip = Clip(
+        settings.name,
+        0,
+        first,
+        int(chosen[-1]),
+        frames,
+        tuple(int(times[i]) for i in chosen),
+        height,
+        width,
+        rect,
+    )
+    return FileClip(
+        clip, times[-1] / NS_PER_S, bool(stretched), tuple(pictures[first:]), tuple(times[first:])
+    )
+
+
+def _duration(source: File, file: str | Path) -> tuple[int, int]:
+    """Time of the last frame and the frame period, in ns."""
+    source.open()
+    capture = cv2.VideoCapture(str(Path(file).expanduser()), cv2.CAP_FFMPEG)
+    count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    period = NS_PER_S / (source.assumed_fps or fps or 30.0)
+    return max(0, round((count - 1) * period)), round(period)
+
+
+def _pictures(source: File, begin: int, end: int) -> tuple[list[NDArray[np.uint8]], list[int]]:
+    """All frames with begin <= time <= end (ns in the file), the last one of the file where there are none."""
+    pictures: list[NDArray[np.uint8]] = []
+    times: list[int] = []
+    canvas: dict[str, NDArray[np.uint8]] = {}
+
+    def fresh(height: int, width: int) -> NDArray[np.uint8]:
+        canvas["at"] = np.empty((height, width, 3), np.uint8)
+        return canvas["at"]
+
+    source.open()
+    start: int | None = None
+    while (stamp := source.read(fresh)) is not None:
+        start = stamp.t_capture if start is None else start
+        time = stamp.t_capture - start
+        if time > end and pictures:
+            break
+        if time >= begin:
+            pictures.append(canvas["at"])
+            times.append(time)
+    source.close()
+    if not pictures:
+        raise UserError("the video holds no frame that can be read")
+    return pictures, times
+
+
+@dataclass(frozen=True)
+class Result:
+    """One explained clip."""
+
+    model: str
+    explainer: str
+    device: str
+    backend: str
+    precision: str
+    top: tuple[TopClass, ...]
+    target: str | None
+    """The explained class; None where the explainer is class-blind."""
+    relevance: NDArray[np.float32]
+    """t h w at feature resolution, or T H W after `selective`; not normalised."""
+    relevance_full: NDArray[np.float32]
+    """T H W: each cell where its receptive field lies."""
+    evidence: bool
+    motion_share: float | None
+    ms: dict[str, float]
+
+    @property
+    def heatmap(self) -> NDArray[np.float32]:
+        """T H W in 0..1: min-max over the whole clip; zeros where the map is constant or holds no evidence."""
+        low, high = float(self.relevance_full.min()), float(self.relevance_full.max())
+        if not self.evidence or high <= low:
+            return np.zeros_like(self.relevance_full)
+        return (self.relevance_full - low) / (high - low)
+
+    def plain(self) -> dict[str, Any]:
+        """What `rtx explain --json` prints of it."""
+        return {
+            "model": self.model, "explainer": self.explainer, "device": self.device, "backend": self.backend,
+            "precision": self.precision, "top": [{"label": t.label, "p": round(t.p, 6)} for t in self.top],
+            "target": self.target,
+            "map": {
+                "shape": list(self.relevance.shape), "min": float(self.relevance.min()),
+                "max": float(self.relevance.max()), "evidence": self.evidence,
+            },
+            "motion_share": self.motion_share, "ms": self.ms,
+        }  # fmt: skip
+
+
+def explain(
+    model: TorchBackend,
+    clip: NDArray[np.uint8] | Clip | FileClip,
+    explainer: str = "cam",
+    target: str | int | None = None,
+) -> Result:
+    """Classify and explain one clip: uint8 T H W 3 in BGR, or what `read_clip` gave.
+
+    An array's frames are resized to the model's input size; their number must be the model's.
+    """
+    engine = Engine(model, explainer, None if target is None else str(target))
+    frames = _frames(model, clip)
+    batch = engine.run(frames[None])
+    return result_of(engine, batch)
+
+
+def result_of(engine: Engine, batch: Batch) -> Result:
+    """The first clip of a batch as a result."""
+    forward, explained = batch.forward, batch.explained
+    relevance = explained.relevance[:1]
+    return Result(
+        model=engine.card.name, explainer=str(engine.chain), device=str(engine.backend.device),
+        backend=engine.backend.name, precision=engine.backend.precision, top=engine.top(forward.logits[0]),
+        target=None if engine.chain.class_blind else engine.labels[int(forward.target[0])],
+        relevance=relevance[0].float().cpu().numpy(), relevance_full=upsample(forward, relevance)[0].cpu().numpy(),
+        evidence=explained.evidence[0], motion_share=explained.motion_share[0],
+        ms={name: round(value, 3) for name, value in batch.ms.items()},
+    )  # fmt: skip
+
+
+def _frames(model: TorchBackend, clip: NDArray[np.uint8] | Clip | FileClip) -> NDArray[np.uint8]:
+    if isinstance(clip, FileClip):
+        clip = clip.clip
+    if isinstance(clip, Clip):
+        return clip.frames
+    spec = model.card.clip
+    clip = np.asarray(clip)
+    if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[0] != spec.frames or clip.shape[3] != 3:
+        raise UserError(
+            f"a clip of {model.card.name} is uint8 with shape ({spec.frames}, H, W, 3) in BGR; "
+            f"got {clip.dtype} {tuple(clip.shape)}"
+        )
+    frames = np.empty((spec.frames, spec.size, spec.size, 3), np.uint8)
+    rect = input_rect(clip.shape[1], clip.shape[2], (0.0, 0.0, 1.0, 1.0), "crop")
+    for out, picture in zip(frames, clip, strict=True):
+        see(picture, rect, spec.size, out)
+    return frames
+
+
+def stream(
+    source: str | int, model: str = "i3d-k400", explainer: str = "cam", settings: tuple[str, ...] = ()
+) -> Iterator[View]:
+    """Views of a live source, for ever or until it ends: image, heat, top classes, ages.
+
+    The grabber and the worker run as processes of their own and end with the loop. `settings` are as for `--set`.
+    """
+    card = cards.card(model)
+    if not card.file.exists():
+        pull(card)
+    changes = [f'worker.model="{model}"', f"worker.explainer={explainer!r}", *settings]
+    pipeline = of_sources([str(source)], changes)
+    with Supervisor(pipeline, nothing_shown=True) as run, Sockets() as sockets:
+        viewer = Viewer(sockets, pipeline, run.folder)
+        checked = now()
+        while True:
+            for view in viewer.views(100):
+                yield view
+                viewer.done(view)
+            if now() - checked > NS_PER_S // 5:
+                checked = now()
+                if not run.step(0):
+                    return

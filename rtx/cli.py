@@ -1,0 +1,307 @@
+"""The `rtx` command. Whatever is the user's to mend ends in one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rtx.config import Pipeline, of_sources, read
+from rtx.errors import UserError
+from rtx.redact import redact
+
+app = typer.Typer(
+    help="See what a video network looks at, while it looks: live heatmaps for action recognition.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+)  # fmt: skip
+models = typer.Typer(help="Models: list, look at, fetch, check.", no_args_is_help=True)
+keys = typer.Typer(help="Keys for runs that span several hosts.", no_args_is_help=True)
+app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
+
+console = Console(highlight=False)
+
+Explainer = Annotated[
+    str | None, typer.Option(help="ksigma, cam, contrast; then steps: [bold]'ksigma | selective(n=4)'[/]")
+]
+ModelName = Annotated[str | None, typer.Option(help="Model, see [bold]rtx models list[/].")]
+Target = Annotated[
+    str | None, typer.Option(help="Class to explain, by name or number. [dim](default: the top class)[/]")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting, e.g. [bold]--set camera.mirror=true[/]."
+    ),
+]
+
+
+def main() -> NoReturn:
+    """Entry of the console script."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        print(f"rtx: {redact(error)}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(0)
+
+
+@app.command()
+def run(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PIPELINE.toml | SOURCE ...]",
+            help="A pipeline, or sources: webcam number, rtsp://..., file, synthetic:, env:NAME.",
+        ),
+    ] = None,
+    model: ModelName = None,
+    explainer: Explainer = None,
+    target: Target = None,
+    device: Device = None,
+    show: Annotated[
+        str | None, typer.Option(help="Any of page, window, file:OUT.mp4, none; separated by commas.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write what the run came to.")
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """Explain live: capture, engine and display as processes of their own."""
+    settings = list(changes or [])
+    for key, value in (
+        ("worker.model", model),
+        ("worker.explainer", explainer),
+        ("worker.target", target),
+        ("worker.device", device),
+    ):
+        if value is not None:
+            settings.append(f"{key}={json.dumps(value)}")
+    if show is not None:
+        settings.append(f"show.sinks={json.dumps([sink.strip() for sink in show.split(',')])}")
+    go(_pipeline(what or [], settings), seconds, report)
+
+
+@app.command()
+def demo(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="Webcam number, rtsp://..., or file. [dim](default: a webcam, else a clip that is fetched once)[/]"
+        ),
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long.")] = None,
+    changes: Changes = None,
+) -> None:
+    """The whole of rtx in one command: opens the page on your webcam, or on a clip looped in real time."""
+    from rtx.demo import choose_source
+
+    source, looped = choose_source(source)
+    pipeline = of_sources([source], [*(["camera.loop=true"] if looped else []), *(changes or [])])
+    go(pipeline, seconds, None, open_browser=True)
+
+
+def go(pipeline: Pipeline, seconds: float | None, report: Path | None, open_browser: bool = False) -> None:
+    """Check everything that can be checked, then run until the end, Ctrl-C or SIGTERM."""
+    from rtx.preflight import check_pipeline
+
+    check_pipeline(pipeline, console)
+    if report is not None and not report.parent.is_dir():
+        raise UserError(f"--report {str(report)!r}: there is no folder {str(report.parent)!r}")
+    from rtx.live import watch
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    came_to = watch(pipeline, stop, seconds, console, webbrowser.open if open_browser else None)
+    if report is not None:
+        report.write_bytes(msgspec.json.format(msgspec.json.encode(came_to), indent=2) + b"\n")
+
+
+def _pipeline(what: list[str], settings: list[str]) -> Pipeline:
+    if len(what) == 1 and what[0].endswith(".toml"):
+        from rtx.resources import PIPELINES
+
+        path = Path(what[0])
+        shipped = PIPELINES / path.name
+        return read(path if path.exists() or not shipped.exists() else shipped, settings)
+    if not what:
+        raise UserError(
+            "nothing to run: name a source (0, rtsp://..., FILE, synthetic:) or a PIPELINE.toml; or try `rtx demo`"
+        )
+    return of_sources(what, settings)
+
+
+@app.command()
+def explain(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A video file.")],
+    at: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Time of the clip's newest frame. [dim](default: the middle clip)[/]"
+        ),
+    ] = None,
+    model: ModelName = None,
+    explainer: Explainer = None,
+    target: Target = None,
+    device: Device = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="OUT", help="Write OUT.png, OUT.mp4 or OUT.npz.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Explain one clip of a file, in this process."""
+    from rtx.preflight import check_explain
+
+    name, chain = model or "i3d-k400", explainer or "cam"
+    check_explain(name, chain, target, device or "auto", output, Console(stderr=True))
+    from rtx.api import load, read_clip, result_of
+    from rtx.engine.engine import Engine
+
+    clip = read_clip(file, name, at)
+    engine = Engine(load(name, device or "auto"), chain, target)  # type: ignore[arg-type]
+    engine.warm_up()
+    result = result_of(engine, engine.run(clip.clip.frames[None]))
+    if output is not None:
+        from rtx.show.still import save
+
+        save(output, clip, result)
+    about: dict[str, Any] = result.plain() | {
+        "at_s": round(clip.at_s, 4),
+        "stretched": clip.stretched,
+        "file": str(file),
+    }
+    if as_json:
+        print(json.dumps(about))
+    else:
+        _print_result(about, output)
+
+
+def _print_result(about: dict[str, Any], output: Path | None) -> None:
+    console.print(
+        f"[bold]{escape(about['file'])}[/] at {about['at_s']:.2f} s, {about['model']} ({about['device']}, {about['precision']})"
+    )
+    if about["stretched"]:
+        console.print(
+            "[yellow]Less than a clip's duration of frames was there: they were stretched over the clip.[/]"
+        )
+    grid = Table(show_header=False, box=None, padding=(0, 1))
+    for top in about["top"][:3]:
+        grid.add_row(escape(top["label"]), "█" * round(30 * top["p"]) or "▏", f"{100 * top['p']:.1f} %")
+    console.print(grid)
+    relevance, found = (
+        about["map"],
+        "" if about["map"]["evidence"] else ": [yellow]no evidence above threshold[/]",
+    )
+    of = f" of {about['target']!r}" if about["target"] else " (class-blind)"
+    console.print(
+        f"{escape(about['explainer'])}{escape(of)}: map {'x'.join(map(str, relevance['shape']))}, "
+        f"{relevance['min']:.3g} .. {relevance['max']:.3g}{found}; forward {about['ms']['forward']:.0f} ms, explain {about['ms']['explain']:.2f} ms"
+    )
+    if about["motion_share"] is not None:
+        console.print(f"motion share {100 * about['motion_share']:.0f} %")
+    if output is not None:
+        console.print(f"written: {escape(str(output))}")
+
+
+@models.command("list")
+def list_models() -> None:
+    """What models there are, and whether their weights are here."""
+    from rtx.nets import cards
+
+    grid = Table("name", "what", "clip", "classes", "weights")
+    for name in cards.names():
+        card = cards.card(name)
+        clip = card.clip
+        shape = f"{clip.frames} frames over {(clip.frames - 1) * clip.stride_ms / 1000:.1f} s, {clip.size} px"
+        grid.add_row(
+            name,
+            card.title,
+            shape,
+            str(len(card.labels)),
+            "in the cache" if card.file.exists() else "not fetched yet",
+        )
+    console.print(grid)
+
+
+@models.command("show")
+def show_model(name: str) -> None:
+    """A model's card and classes."""
+    from rtx.nets import cards
+
+    card = cards.card(name)
+    console.print(f"[bold]{card.name}[/]: {card.title}\n{card.paper}")
+    console.print(
+        f"weights: {card.weights.source.package} ({card.weights.licence})\n         {card.file if card.file.exists() else 'not fetched yet'}"
+    )
+    console.print(
+        f"clip: {card.clip.frames} frames every {card.clip.stride_ms:g} ms, {card.clip.size} x {card.clip.size} pixels"
+    )
+    console.print(f"{len(card.labels)} classes: {escape(', '.join(card.labels))}")
+
+
+@models.command("pull")
+def pull_model(name: str) -> None:
+    """Fetch a model's weights into the cache, by hash."""
+    from rtx.nets import cards, weights
+
+    with console.status(f"fetching the weights of {name}"):
+        path = weights.pull(cards.card(name))
+    console.print(f"{name}: {path.stat().st_size / 2**20:.0f} MB, checked", soft_wrap=True)
+
+
+@models.command("check")
+def check_model(name: str) -> None:
+    """Check the weights' hash, then classify a plain clip to see that the network runs."""
+    from rtx.nets import cards, weights
+
+    card = cards.card(name)
+    weights.check(card)
+    from rtx.api import load
+    from rtx.engine.engine import Engine
+
+    engine = Engine(load(name), "cam")
+    engine.warm_up()
+    console.print(
+        f"{name}: weights whole, network runs on {engine.backend.device} in {engine.backend.precision}"
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has for rtx, and what to do about what is missing."""
+    from rtx.doctor import examine
+
+    signs = {"ok": "[green]ok[/]     ", "note": "[yellow]note[/]   ", "missing": "[red]missing[/]"}
+    for finding in examine():
+        way_out = f" [dim]-> {escape(finding.way_out)}[/]" if finding.way_out else ""
+        console.print(
+            f"{signs[finding.verdict]} {finding.what}: {escape(finding.found)}{way_out}", soft_wrap=True
+        )
+
+
+@keys.command("new")
+def new_keys(file: Path) -> None:
+    """Make a key file for tcp links; copy it to every host, over a safe way."""
+    from rtx.link.sockets import new_keys as make
+
+    make(file)
+    console.print(f"written: {escape(str(file))}; set link.keys to it on every host", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

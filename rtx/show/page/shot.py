@@ -1,0 +1,120 @@
+"""A view as it travels to the browser: header, heat and JPEG in one message; the JPEG is made once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rtx.clock import ms, now
+from rtx.link.wire import TopClass
+from rtx.show.overlay import DIM, PALETTE
+from rtx.show.view import View
+
+MAX_WIDTH = 1280
+QUALITY = 80
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """The first message to a viewer, as text."""
+
+    cameras: list[str]
+    opacity: float
+    dim: float = DIM
+    palette: list[int] = PALETTE[:, ::-1].ravel().tolist()
+    """Red, green, blue for each of the 256 values of heat."""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What a message says before heat and JPEG. Ages in ms at the moment of sending."""
+
+    camera: str
+    last: bool
+    """The last view of this answer: the viewer may ask again once it has drawn it."""
+    epoch: int
+    seq: int
+    camera_state: str
+    worker_state: str
+    top: tuple[TopClass, ...]
+    target: str | None
+    explainer: str
+    model: str
+    precision: str
+    evidence: bool
+    frame_age_ms: float
+    heatmap_age_ms: float | None
+    misalignment_ms: float | None
+    uncertainty_ms: float
+    late: bool
+    motion_share: float | None
+    rect: tuple[float, float, float, float] | None
+    """Where the heat lies, x y width height in pixels of the picture sent; may reach beyond it."""
+    heat: tuple[int, int]
+    """Height and width of the heat that follows, one byte each; 0, 0 where there is none."""
+
+
+class Picture:
+    """A frame of its own (the display's is in memory that will be overwritten), at most `MAX_WIDTH` wide."""
+
+    def __init__(self, view: View) -> None:
+        height, width = view.image.shape[:2]
+        self.frame = (view.epoch, view.seq)
+        if width > MAX_WIDTH:
+            size = (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width)))
+            self.pixels: NDArray[np.uint8] = np.asarray(
+                cv2.resize(view.image, size, interpolation=cv2.INTER_AREA), np.uint8
+            )
+        else:
+            self.pixels = view.image.copy()
+        self.scale = (self.pixels.shape[1] / width, self.pixels.shape[0] / height)
+
+    @cached_property
+    def jpeg(self) -> bytes:
+        return cv2.imencode(".jpg", self.pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+
+
+class Shot:
+    """A view at the moment it was shown, with its own copy of the picture."""
+
+    def __init__(self, number: int, view: View, picture: Picture) -> None:
+        self.number = number
+        self.view = view
+        self.picture = picture
+        self._since = now()
+
+    def message(self, last: bool) -> bytes:
+        """Length of the header (4 bytes, little endian), header (JSON), heat, JPEG."""
+        view, waited = self.view, ms(now() - self._since)
+        across, down = self.picture.scale
+        rect = view.heat.rect if view.heat is not None else None
+        header = msgspec.json.encode(
+            Header(
+                camera=view.camera,
+                last=last,
+                epoch=view.epoch,
+                seq=view.seq,
+                camera_state=view.camera_state,
+                worker_state=view.worker_state,
+                top=view.top[:3],
+                target=view.target,
+                explainer=view.explainer,
+                model=view.model,
+                precision=view.precision,
+                evidence=view.evidence,
+                frame_age_ms=view.frame_age_ms + waited,
+                heatmap_age_ms=None if view.heatmap_age_ms is None else view.heatmap_age_ms + waited,
+                misalignment_ms=view.misalignment_ms,
+                uncertainty_ms=view.uncertainty_ms,
+                late=view.late,
+                motion_share=view.motion_share,
+                rect=rect and (rect.x * across, rect.y * down, rect.width * across, rect.height * down),
+                heat=(view.heat.values.shape[0], view.heat.values.shape[1])
+                if view.heat is not None
+                else (0, 0),
+            )
+        )
+        heat = view.heat.values.tobytes() if view.heat is not None else b""
+        return b"".join((len(header).to_bytes(4, "little"), header, heat, self.picture.jpeg))

@@ -1,0 +1,177 @@
+"""The page as a sink of the display: the newest view of each camera, for the viewers that ask."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from rtx.config import Page
+from rtx.show.page.address import listen, url
+from rtx.show.page.guard import Guard
+from rtx.show.page.shot import Hello, Picture, Shot
+from rtx.show.view import View
+
+MAX_VIEWERS = 64
+WINDOW = 2
+"""Answers that may be on their way to one viewer."""
+MAX_REQUEST_BYTES = 1024
+_STATIC = Path(__file__).with_name("static")
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+class _Viewer:
+    """One open page: how many answers it may still be sent, and what it has of each camera."""
+
+    def __init__(self) -> None:
+        self.credit = 0
+        self.seen: dict[str, int] = {}
+        self.wake = asyncio.Event()
+
+
+class PageSink:
+    """Serves the page from a thread of its own. `show`, `status` and `close` belong to the display's thread.
+
+    Viewers pull: each asks with `next` when it has drawn, and is then sent the newest view of every camera that
+    it has not seen. Nothing is queued for a viewer, so that a slow one gets fewer views, never older ones.
+    """
+
+    def __init__(self, config: Page, cameras: list[str], opacity: float) -> None:
+        self._listener = listen(config)
+        self.address = url(config, self._listener)
+        self._cameras = cameras
+        self._hello = msgspec.json.encode(Hello(cameras=cameras, opacity=opacity)).decode()
+        self._newest: dict[str, Shot] = {}
+        self._numbers = count(1)
+        self._viewers: tuple[_Viewer, ...] = ()
+        self._frames = self._bytes = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                Guard(self._app()),
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                ws_max_size=MAX_REQUEST_BYTES,
+                ws_per_message_deflate=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="page", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def show(self, view: View) -> None:
+        """Offer a view to the viewers; costs next to nothing while none of them waits."""
+        last = self._newest.get(view.camera)
+        if self._loop is None or not any(viewer.credit for viewer in self._viewers):
+            # Kept, it would be sent to the next viewer who asks, however old it is then.
+            self._newest.pop(view.camera, None)
+            return
+        same = last is not None and last.picture.frame == (view.epoch, view.seq)
+        picture = last.picture if last is not None and same else Picture(view)
+        self._newest[view.camera] = Shot(next(self._numbers), view, picture)
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def status(self) -> dict[str, int]:
+        """Viewers now; frames and bytes sent to all of them so far."""
+        return {"viewers": len(self._viewers), "frames": self._frames, "bytes": self._bytes}
+
+    def close(self) -> None:
+        """End the thread and close all connections."""
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(2)
+        self._listener.close()
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve(sockets=[self._listener])
+
+    def _app(self) -> Starlette:
+        routes = [
+            Route("/" if path.name == "index.html" else f"/{path.name}", _file(path))
+            for path in sorted(_STATIC.iterdir())
+        ]
+        return Starlette(routes=[*routes, WebSocketRoute("/ws", self._view)])
+
+    def _wake(self) -> None:
+        for viewer in self._viewers:
+            viewer.wake.set()
+
+    async def _view(self, socket: WebSocket) -> None:
+        """One viewer, from its coming to its going."""
+        await socket.accept()
+        if len(self._viewers) >= MAX_VIEWERS:
+            await socket.close(1013, f"{MAX_VIEWERS} viewers are connected already")
+            return
+        viewer = _Viewer()
+        self._viewers = (*self._viewers, viewer)
+        tasks = [
+            asyncio.create_task(self._answer(socket, viewer)),
+            asyncio.create_task(_listen(socket, viewer)),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._viewers = tuple(other for other in self._viewers if other is not viewer)
+            for task in tasks:
+                task.cancel()
+        for task in done:
+            if (refusal := task.result()) is not None:
+                await socket.close(1008, refusal)
+
+    async def _answer(self, socket: WebSocket, viewer: _Viewer) -> None:
+        try:
+            await socket.send_text(self._hello)
+            while True:
+                news = self._news(viewer) if viewer.credit else []
+                if not news:
+                    await viewer.wake.wait()
+                    viewer.wake.clear()
+                    continue
+                viewer.credit -= 1
+                for shot in news:
+                    viewer.seen[shot.view.camera] = shot.number
+                    message = shot.message(last=shot is news[-1])
+                    await socket.send_bytes(message)
+                    self._frames += 1
+                    self._bytes += len(message)
+        except WebSocketDisconnect:
+            return  # gone while it was being answered
+
+    def _news(self, viewer: _Viewer) -> list[Shot]:
+        shots = [self._newest.get(camera) for camera in self._cameras]
+        return [shot for shot in shots if shot and shot.number > viewer.seen.get(shot.view.camera, 0)]
+
+
+async def _listen(socket: WebSocket, viewer: _Viewer) -> str | None:
+    """Take a viewer's requests until it goes; a reason where it is to be sent away."""
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        if message.get("text") != "next":
+            return "unknown request"
+        viewer.credit = min(viewer.credit + 1, WINDOW)
+        viewer.wake.set()
+    return None
+
+
+def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    content, kind = path.read_bytes(), _TYPES[path.suffix]
+
+    async def send(request: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return send
