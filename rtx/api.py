@@ -93,9 +93,7 @@ def read_clip(
         width,
         rect,
     )
-    return FileClip(
-        clip, times[-1] / NS_PER_S, bool(stretched), tuple(pictures[first:]), tuple(times[first:])
-    )
+    return FileClip(clip, times[-1] / NS_PER_S, bool(stretched), tuple(pictures[first:]), tuple(times[first:]))
 
 
 def _duration(source: File, file: str | Path) -> tuple[int, int]:

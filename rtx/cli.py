@@ -41,9 +41,7 @@ Target = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting, e.g. [bold]--set camera.mirror=true[/]."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. [bold]--set camera.mirror=true[/]."),
 ]
 
 
@@ -76,9 +74,7 @@ def run(
         str | None, typer.Option(help="Any of page, window, file:OUT.mp4, none; separated by commas.")
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long.")] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Write what the run came to.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what the run came to.")] = None,
     changes: Changes = None,
 ) -> None:
     """Explain live: capture, engine and display as processes of their own."""
@@ -151,9 +147,7 @@ def explain(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A video file.")],
     at: Annotated[
         float | None,
-        typer.Option(
-            metavar="SECONDS", help="Time of the clip's newest frame. [dim](default: the middle clip)[/]"
-        ),
+        typer.Option(metavar="SECONDS", help="Time of the clip's newest frame. [dim](default: the middle clip)[/]"),
     ] = None,
     model: ModelName = None,
     explainer: Explainer = None,
@@ -193,12 +187,11 @@ def explain(
 
 def _print_result(about: dict[str, Any], output: Path | None) -> None:
     console.print(
-        f"[bold]{escape(about['file'])}[/] at {about['at_s']:.2f} s, {about['model']} ({about['device']}, {about['precision']})"
+        f"[bold]{escape(about['file'])}[/] at {about['at_s']:.2f} s, "
+        f"{about['model']} ({about['device']}, {about['precision']})"
     )
     if about["stretched"]:
-        console.print(
-            "[yellow]Less than a clip's duration of frames was there: they were stretched over the clip.[/]"
-        )
+        console.print("[yellow]Less than a clip's duration of frames was there: they were stretched over the clip.[/]")
     grid = Table(show_header=False, box=None, padding=(0, 1))
     for top in about["top"][:3]:
         grid.add_row(escape(top["label"]), "█" * round(30 * top["p"]) or "▏", f"{100 * top['p']:.1f} %")
@@ -210,7 +203,8 @@ def _print_result(about: dict[str, Any], output: Path | None) -> None:
     of = f" of {about['target']!r}" if about["target"] else " (class-blind)"
     console.print(
         f"{escape(about['explainer'])}{escape(of)}: map {'x'.join(map(str, relevance['shape']))}, "
-        f"{relevance['min']:.3g} .. {relevance['max']:.3g}{found}; forward {about['ms']['forward']:.0f} ms, explain {about['ms']['explain']:.2f} ms"
+        f"{relevance['min']:.3g} .. {relevance['max']:.3g}{found}; "
+        f"forward {about['ms']['forward']:.0f} ms, explain {about['ms']['explain']:.2f} ms"
     )
     if about["motion_share"] is not None:
         console.print(f"motion share {100 * about['motion_share']:.0f} %")
@@ -245,9 +239,8 @@ def show_model(name: str) -> None:
 
     card = cards.card(name)
     console.print(f"[bold]{card.name}[/]: {card.title}\n{card.paper}")
-    console.print(
-        f"weights: {card.weights.source.package} ({card.weights.licence})\n         {card.file if card.file.exists() else 'not fetched yet'}"
-    )
+    console.print(f"weights: {card.weights.source.package} ({card.weights.licence})")
+    console.print(f"         {card.file if card.file.exists() else 'not fetched yet'}", soft_wrap=True)
     console.print(
         f"clip: {card.clip.frames} frames every {card.clip.stride_ms:g} ms, {card.clip.size} x {card.clip.size} pixels"
     )
@@ -276,9 +269,7 @@ def check_model(name: str) -> None:
 
     engine = Engine(load(name), "cam")
     engine.warm_up()
-    console.print(
-        f"{name}: weights whole, network runs on {engine.backend.device} in {engine.backend.precision}"
-    )
+    console.print(f"{name}: weights whole, network runs on {engine.backend.device} in {engine.backend.precision}")
 
 
 @app.command()
@@ -289,9 +280,7 @@ def doctor() -> None:
     signs = {"ok": "[green]ok[/]     ", "note": "[yellow]note[/]   ", "missing": "[red]missing[/]"}
     for finding in examine():
         way_out = f" [dim]-> {escape(finding.way_out)}[/]" if finding.way_out else ""
-        console.print(
-            f"{signs[finding.verdict]} {finding.what}: {escape(finding.found)}{way_out}", soft_wrap=True
-        )
+        console.print(f"{signs[finding.verdict]} {finding.what}: {escape(finding.found)}{way_out}", soft_wrap=True)
 
 
 @keys.command("new")

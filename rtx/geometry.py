@@ -18,9 +18,7 @@ class Rect(NamedTuple):
     height: float
 
 
-def input_rect(
-    height: int, width: int, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"]
-) -> Rect:
+def input_rect(height: int, width: int, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"]) -> Rect:
     """The square of a height x width picture that becomes the network's input.
 
     `roi` is x, y, width, height as shares of the picture. `crop` takes the middle square of it, `pad` the square

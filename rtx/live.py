@@ -36,9 +36,7 @@ def watch(
                 break
             for line in run.messages():
                 console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-            if not browsed and any(
-                c.role == "display" and c.status and c.status.running for c in run.children
-            ):
+            if not browsed and any(c.role == "display" and c.status and c.status.running for c in run.children):
                 browsed = True
                 if browse:
                     browse(address)
@@ -58,11 +56,7 @@ class _Screen:
 
     def __init__(self, console: Console):
         self._console = console
-        self._live = (
-            Live(Table(), console=console, auto_refresh=False, transient=True)
-            if console.is_terminal
-            else None
-        )
+        self._live = Live(Table(), console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self.every_s = REDRAW_S if self._live else PLAIN_S
 
     def __enter__(self) -> _Screen:
@@ -92,7 +86,8 @@ def _in_a_line(report: RunReport) -> str:
     )
     restarts = sum(report.restarts.values())
     return (
-        f"{report.seconds:.0f} s: {report.captured} frames captured, {report.shown} shown ({report.display_fps:.1f}/s), "
+        f"{report.seconds:.0f} s: {report.captured} frames captured, "
+        f"{report.shown} shown ({report.display_fps:.1f}/s), "
         f"{report.explained} explained ({report.explained_per_s:.1f}/s), {age}, "
         f"{report.deadline_misses} deadline misses, {restarts} restarts"
     )

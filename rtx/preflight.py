@@ -23,9 +23,7 @@ def check_pipeline(pipeline: Pipeline, console: Console) -> None:
         for camera in pipeline.camera:
             check_source(camera.source)
             if camera.pace == "every" and kind(camera.source) not in ("file", "synthetic"):
-                raise UserError(
-                    f"camera {camera.name!r}: pace = 'every' is for files; a live source cannot wait"
-                )
+                raise UserError(f"camera {camera.name!r}: pace = 'every' is for files; a live source cannot wait")
     if "engine" in parts:
         check_model(pipeline.worker.model, pipeline.worker.explainer, pipeline.worker.target, console)
     if "show" in parts:

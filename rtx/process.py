@@ -118,9 +118,7 @@ def main() -> None:
     """Entry of `python -m rtx.process`."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the supervisor ends us in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in order.
     # Not sys.stdin: its buffer would hold a lock while the watcher waits in it.
     start = msgspec.json.decode(_line(0), type=Start)
     threading.Thread(target=_end_with_parent, args=(stop, start.folder), daemon=True).start()

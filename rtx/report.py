@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import msgspec
 from rich.table import Table
@@ -53,8 +52,7 @@ class RunReport(msgspec.Struct, frozen=True):
 def summarise(run: Supervisor) -> RunReport:
     """The report of a run, as far as it has come."""
     by_role = {
-        role: [child for child in run.children if child.role == role]
-        for role in ("grabber", "worker", "display")
+        role: [child for child in run.children if child.role == role] for role in ("grabber", "worker", "display")
     }
 
     def total(role: str, name: str) -> int:
@@ -66,6 +64,7 @@ def summarise(run: Supervisor) -> RunReport:
             merged.merge(child.ages(name))
         return merged.summary()
 
+    worker = run.pipeline.worker
     facts = next(
         (status.facts for child in by_role["worker"] for status in reversed(child.lives()) if status.facts),
         {},
@@ -77,12 +76,12 @@ def summarise(run: Supervisor) -> RunReport:
         for status in child.lives():
             drops.update(status.drops)
     return RunReport(
-        model=facts.get("model", run.pipeline.worker.model), explainer=facts.get("explainer", run.pipeline.worker.explainer),
+        model=facts.get("model", worker.model), explainer=facts.get("explainer", worker.explainer),
         device=facts.get("device", ""), backend=facts.get("backend", ""), precision=facts.get("precision", ""),
         seconds=round(seconds, 3), captured=captured, shown=total("display", "shown"),
         display_fps=_rate(by_role["display"], "shown"), explained=total("worker", "explained"),
         explained_per_s=_rate(by_role["worker"], "explained"),
-        largest_batch=max((child.status.counts.get("largest_batch", 0) for child in by_role["worker"] if child.status), default=0),
+        largest_batch=max((s.counts.get("largest_batch", 0) for c in by_role["worker"] for s in c.lives()), default=0),
         first_heatmap_s=_first_heatmap(run, by_role["display"]),
         ages_ms=AgesMs(
             pickup=ages("worker", "pickup"), heatmap=ages("display", "heatmap"),
@@ -92,10 +91,14 @@ def summarise(run: Supervisor) -> RunReport:
         deadline_misses=total("display", "deadline_misses"), budget_ms=run.pipeline.budget.heatmap_age_ms,
         drops={cause: n for cause, n in sorted(drops.items()) if n},
         restarts={child.name: child.restarts for child in run.children},
-        cpu_ms_per_frame={c.name: round(1e3 * sum(s.cpu_s for s in c.lives()) / max(1, captured), 3) for c in run.children},
+        cpu_ms_per_frame={c.name: round(_cpu_ms(c) / max(1, captured), 3) for c in run.children},
         rss_mb={child.name: round(child.status.rss_mb, 1) for child in run.children if child.status},
         states={child.name: redact(child.state) for child in run.children},
     )  # fmt: skip
+
+
+def _cpu_ms(child: Child) -> float:
+    return 1e3 * sum(status.cpu_s for status in child.lives())
 
 
 def _rate(children: list[Child], name: str) -> float:
@@ -110,9 +113,7 @@ def _rate(children: list[Child], name: str) -> float:
 
 
 def _first_heatmap(run: Supervisor, displays: list[Child]) -> float | None:
-    times = [
-        t for child in displays for status in child.lives() if (t := status.counts.get("first_heatmap_ns"))
-    ]
+    times = [t for child in displays for status in child.lives() if (t := status.counts.get("first_heatmap_ns"))]
     return round((min(times) - run.started_at) / NS_PER_S, 2) if times else None
 
 

@@ -154,7 +154,7 @@ class Supervisor:
             [sys.executable, "-m", "rtx.process"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
         )  # fmt: skip
-        assert child.process.stdin and child.process.stderr
+        assert child.process.stdin
         child.started_at = child.heard_at = now()
         child.status, child.why = None, ""
         threading.Thread(target=_listen, args=(child.process, child.errors), daemon=True).start()

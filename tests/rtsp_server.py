@@ -25,9 +25,7 @@ def frame(width: int, height: int, t_ns: int, index: int) -> bytes:
     rows = []
     for shown in (1, 0):
         cells = zip(clockcode.bits(t_ns), edges, edges[1:])  # noqa: B905
-        row = b"".join(
-            bytes([WHITE if bit == shown else BLACK]) * (right - left) for bit, left, right in cells
-        )
+        row = b"".join(bytes([WHITE if bit == shown else BLACK]) * (right - left) for bit, left, right in cells)
         rows.append(row * clockcode.row_height(width))
     luma = bytearray(b"".join(rows).ljust(width * height, bytes([GREY])))
     left = 4 * index % (width - 40)
@@ -80,7 +78,7 @@ def main() -> None:
     server.set_service(arguments.port)
     camera = Camera(width, height, arguments.fps)
     if arguments.auth:
-        token = GstRtspServer.RTSPToken.new_empty()
+        token = GstRtspServer.RTSPToken()
         token.set_string("media.factory.role", "viewer")
         auth = GstRtspServer.RTSPAuth()
         auth.add_basic(GstRtspServer.RTSPAuth.make_basic(*arguments.auth.split(":", 1)), token)

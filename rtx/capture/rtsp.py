@@ -42,8 +42,8 @@ av.logging.set_level(None)  # FFmpeg's own messages hold the URL, and so the pas
 class StreamClock:
     """Maps a stream's time stamps to the monotonic clock.
 
-    The offset between the two is the least `arrival - pts` seen: jitter and backlog count as age. It may rise by
-    200 ppm of the time that passes, so that a camera with a slow clock does not seem to grow ever older.
+    The offset between the two is the least `arrival - pts` seen: jitter and backlog count as age. It may rise
+    by 200 ppm of the time that passes, so that a camera with a slow clock does not seem to grow ever older.
     """
 
     def __init__(self) -> None:

@@ -24,9 +24,7 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         build_name = f"torch {torch.__version__}"
         why = "no usable GPU or driver" if torch.version.cuda else "this torch is a build for CPUs"
-        raise UserError(
-            f"device 'cuda' is not usable here: {why} ({build_name}); use --device cpu, see `rtx doctor`"
-        )
+        raise UserError(f"device 'cuda' is not usable here: {why} ({build_name}); use --device cpu, see `rtx doctor`")
     use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if use_cuda else "cpu")
 

@@ -50,9 +50,7 @@ def see(pixels: NDArray[np.uint8], rect: Rect, size: int, out: NDArray[np.uint8]
         out[:] = PAD_VALUE
     # AREA averages what it shrinks (LINEAR would alias); for enlarging it is a nearest neighbour.
     how = cv2.INTER_AREA if rect.width >= size else cv2.INTER_LINEAR
-    out[top:bottom, left:right] = cv2.resize(
-        pixels[y0:y1, x0:x1], (right - left, bottom - top), interpolation=how
-    )
+    out[top:bottom, left:right] = cv2.resize(pixels[y0:y1, x0:x1], (right - left, bottom - top), interpolation=how)
 
 
 class Window:
@@ -124,11 +122,7 @@ class Window:
             if len(times) == 0:
                 return None
             due = times[-1] - self._stride * np.arange(self._spec.frames - 1, -1, -1)
-            after = (
-                np.searchsorted(times, due).clip(1, len(times) - 1)
-                if len(times) > 1
-                else np.zeros(len(due), int)
-            )
+            after = np.searchsorted(times, due).clip(1, len(times) - 1) if len(times) > 1 else np.zeros(len(due), int)
             nearest = np.where(due - times[after - 1] < times[after] - due, after - 1, after)
             period = float(np.median(np.diff(times[-FINENESS * 4 :]))) if len(times) > 1 else 0.0
             if np.abs(times[nearest] - due).max() > max(self._stride / 2, period):

@@ -57,9 +57,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
         for index, camera in enumerate(pipeline.camera):
             clock = None
             if pipeline.link.maps != "ipc":
-                clock = ClockAnswer(
-                    sockets.answer(endpoint(pipeline.link.maps, start.folder, "maps-clock", index))
-                )
+                clock = ClockAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "maps-clock", index)))
             reader = FrameReader(sockets, pipeline.link, start.folder, index)
             out = sockets.publish(endpoint(pipeline.link.maps, start.folder, "maps", index))
             cameras.append(Watched(camera, Window(card.clip, camera.roi, camera.fit), reader, out, clock))

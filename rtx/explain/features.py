@@ -15,9 +15,7 @@ FLAT = 1e-6
 """A channel whose deviation is below this share of its mean is constant: rounding alone would mark half of it."""
 
 
-@explainer(
-    reads="features", class_blind=True, paper="Fuad et al. 2020, Features Understanding in 3D CNNs, Eq. 1"
-)
+@explainer(reads="features", class_blind=True, paper="Fuad et al. 2020, Features Understanding in 3D CNNs, Eq. 1")
 def ksigma(
     forward: "Forward",
     *,
@@ -62,9 +60,7 @@ def cam(
 
 
 @explainer(reads="features", paper="difference of two class activation maps; follows from Zhou et al. 2016")
-def contrast(
-    forward: "Forward", *, against: Annotated[int | None, OfClass()] = None, pooled: bool = False
-) -> "Tensor":
+def contrast(forward: "Forward", *, against: Annotated[int | None, OfClass()] = None, pooled: bool = False) -> "Tensor":
     """Why this class and not another: CAM of the target less CAM of `against`; map N t h w, signed.
 
     Without `against` it is the strongest other class. `pooled` as in cam.

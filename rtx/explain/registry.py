@@ -46,9 +46,7 @@ class Parameter:
             return value
         if self.choices:
             if value not in self.choices:
-                raise unknown(
-                    f"value for {explainer}'s {self.name}:", str(value), [str(c) for c in self.choices]
-                )
+                raise unknown(f"value for {explainer}'s {self.name}:", str(value), [str(c) for c in self.choices])
             return value
         if self.kind is bool:
             if not isinstance(value, bool):
@@ -154,14 +152,10 @@ def parse(text: str) -> Chain:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError):
-        raise UserError(
-            f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)"
-        ) from None
+        raise UserError(f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)") from None
     calls = [_call(node, text) for node in _chain(tree)]
     if calls[0].declaration.is_step:
-        raise UserError(
-            f"explainer {text!r}: {calls[0].declaration.name} changes a map; put an explainer before it"
-        )
+        raise UserError(f"explainer {text!r}: {calls[0].declaration.name} changes a map; put an explainer before it")
     for call in calls[1:]:
         if not call.declaration.is_step:
             raise UserError(

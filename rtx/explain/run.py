@@ -35,9 +35,7 @@ def explain(chain: Chain, forward: Forward, memory: list[Memory] | None = None) 
         relevance: Tensor = first.declaration.function(forward, **first.parameters)
         share: list[float | None] = [None] * len(relevance)
         for call in steps:
-            selected: Selected = call.declaration.function(
-                forward, relevance, **call.parameters, memory=memory
-            )
+            selected: Selected = call.declaration.function(forward, relevance, **call.parameters, memory=memory)
             relevance = selected.relevance
             share = [None if math.isnan(value) else value for value in selected.motion_share.tolist()]
         evidence = (relevance.flatten(1).amax(dim=1) > 0).tolist()

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rtx.nets.forward import Forward
 
 
+FLAT = 1e-4
+"""An edge below this share of the map's largest value is rounding."""
+
+
 class Selected(NamedTuple):
     """What the step kept."""
 
@@ -42,8 +46,8 @@ def selective(
     G = |Sobel_t * R| at clip resolution: derivative along t, smoothing along h and w, replicate padding (zeros would
     invent edges in the first and last frames). Kept: R where G > n std(G), population deviation over the clip.
 
-    Live (`memory` given, one a clip): the frames after the last feature cell's centre are all equal there, so that their
-    difference is exactly zero; they take the slope between the last two feature frames instead. The threshold's
+    Live (`memory` given, one a clip): the frames after the last feature cell's centre are all equal there, so that
+    their difference is exactly zero; they take the slope between the last two feature frames instead. The threshold's
     deviation is the root mean square over the last clips.
     """
     # Upsampling and Sobel are both linear along each axis, so that their product is one matrix an axis.
@@ -56,7 +60,9 @@ def selective(
     deviation = g.flatten(1).std(dim=1, correction=0)
     if memory is not None:
         deviation = _remembered(deviation, memory)
-    kept = r * (g > n * deviation[:, None, None, None])
+    # In a still map the edges are rounding errors, and their deviation with them: no threshold of its own.
+    rounding = FLAT * r.abs().amax(dim=(1, 2, 3))
+    kept = r * (g > (n * deviation).maximum(rounding)[:, None, None, None])
     share = kept.clamp(min=0).sum(dim=(1, 2, 3)) / r.clamp(min=0).sum(dim=(1, 2, 3))
     return Selected(kept, share)
 

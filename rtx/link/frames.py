@@ -74,9 +74,7 @@ class FrameWriter:
         }  # fmt: skip
         if self._ring is None:
             quality = [cv2.IMWRITE_JPEG_QUALITY, self._link.jpeg_quality]
-            self._last = pack(
-                FrameJpeg(**about, jpeg=cv2.imencode(".jpg", self._picture, quality)[1].tobytes())
-            )
+            self._last = pack(FrameJpeg(**about, jpeg=cv2.imencode(".jpg", self._picture, quality)[1].tobytes()))
         else:
             self._ring.end(self.seq)
             self._last = pack(FrameRef(**about, ring=self._ring.address, slot=self._slot))
@@ -122,7 +120,7 @@ class FrameReader:
         self._last: tuple[int, int] | None = None
 
     def take(self) -> Frame | CameraState | None:
-        """The newest frame where it lies (use it, then `whole`), the camera's state, or None where nothing new is there."""
+        """The newest frame where it lies (use it, then `whole`), the camera's state, or None where nothing is new."""
         if self.offset is not None:
             self.offset.step()
         try:

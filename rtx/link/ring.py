@@ -164,7 +164,7 @@ def _allocate(fd: int, size: int, what: str) -> None:
             raise
         raise UserError(
             f"shared {what} is too small for a ring of {size / 2**20:.0f} MB ({os.strerror(error.errno)}): "
-            "make it larger (docker run --shm-size=512m; ulimit -f unlimited), or set camera.width and camera.height lower"
+            "make it larger (docker run --shm-size=512m; ulimit -f unlimited), or lower camera.width and camera.height"
         ) from None
 
 
@@ -235,12 +235,7 @@ def _sweep() -> None:
         return
     for name in os.listdir("/dev/shm"):
         parts = name.split("-")
-        if (
-            len(parts) == 4
-            and parts[0] == "rtx"
-            and parts[1].isdigit()
-            and _started(int(parts[1])) != parts[2]
-        ):
+        if len(parts) == 4 and parts[0] == "rtx" and parts[1].isdigit() and _started(int(parts[1])) != parts[2]:
             try:
                 os.unlink(f"/dev/shm/{name}")
             except (FileNotFoundError, PermissionError):

@@ -54,9 +54,7 @@ def read_keys(path: str) -> Keys:
             if len(z85.decode(key)) != 32:
                 raise ValueError("a key is not 32 bytes")
     except OSError as error:
-        raise UserError(
-            f"link.keys = {path!r}: {error.strerror}; make one with `rtx keys new FILE`"
-        ) from None
+        raise UserError(f"link.keys = {path!r}: {error.strerror}; make one with `rtx keys new FILE`") from None
     except (ValueError, msgspec.DecodeError):
         raise UserError(f"link.keys = {path!r} is no key file; make one with `rtx keys new FILE`") from None
     if stat.S_IMODE(mode) & 0o077:
@@ -77,17 +75,10 @@ def check_endpoint(key: str, base: str, keys: str | None) -> None:
     if base == "ipc":
         return
     head, _, port = base.rpartition(":")
-    if (
-        not head.startswith("tcp://")
-        or len(head) <= len("tcp://")
-        or not port.isdigit()
-        or not 0 < int(port) < 65000
-    ):
+    if not head.startswith("tcp://") or len(head) <= len("tcp://") or not port.isdigit() or not 0 < int(port) < 65000:
         raise UserError(f"{key} = {base!r}: expected 'ipc' or 'tcp://HOST:PORT'")
     if keys is None:
-        raise UserError(
-            f"{key} = {base!r}: tcp needs keys; run `rtx keys new FILE` and set link.keys on every host"
-        )
+        raise UserError(f"{key} = {base!r}: tcp needs keys; run `rtx keys new FILE` and set link.keys on every host")
 
 
 @contextlib.contextmanager
@@ -147,9 +138,7 @@ class Sockets:
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
-            raise UserError(
-                f"cannot listen on {address}: {error.strerror}; is another rtx running there?"
-            ) from None
+            raise UserError(f"cannot listen on {address}: {error.strerror}; is another rtx running there?") from None
         return socket
 
     def _connect(self, kind: int, address: str, conflate: bool = False) -> zmq.Socket[bytes]:

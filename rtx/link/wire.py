@@ -185,15 +185,9 @@ def unpack_map(data: bytes) -> MapMessage:
         relevance = message.map
         size = math.prod(relevance.shape) * np.dtype(relevance.dtype).itemsize
         if size > MAX_MAP_BYTES or size != len(relevance.data):
-            raise BadMessage(
-                f"a map of {len(relevance.data)} bytes that says {relevance.shape} {relevance.dtype}"
-            )
+            raise BadMessage(f"a map of {len(relevance.data)} bytes that says {relevance.shape} {relevance.dtype}")
         numbers = (*message.rect, message.peak, *relevance.cells.stride, *relevance.cells.centre)
-        if (
-            not all(math.isfinite(number) for number in numbers)
-            or message.rect[2] <= 0
-            or message.rect[3] <= 0
-        ):
+        if not all(math.isfinite(number) for number in numbers) or message.rect[2] <= 0 or message.rect[3] <= 0:
             raise BadMessage("an input rectangle or a cell that is no place")
         if min(relevance.cells.stride) <= 0:
             raise BadMessage("cells that do not advance")

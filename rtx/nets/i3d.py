@@ -66,9 +66,7 @@ class DoubledStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         (top, bottom), (left, right) = (same_padding(n, 7, 2) for n in x.shape[3:])
-        return F.relu(
-            self.conv(F.pad(x, (left, right, top, bottom, 1, 2))), inplace=not torch.is_grad_enabled()
-        )
+        return F.relu(self.conv(F.pad(x, (left, right, top, bottom, 1, 2))), inplace=not torch.is_grad_enabled())
 
 
 class SamePool(nn.Module):
@@ -174,12 +172,8 @@ class I3D(Staged):
         units: list[tuple[str, nn.Conv3d]] = []
         for name, stage in self.stages.items():
             if isinstance(stage, Mixed):
-                for branch, names in enumerate(
-                    (["0a_1x1"], ["0a_1x1", "0b_3x3"], ["0a_1x1", "0b_3x3"], ["0b_1x1"])
-                ):
-                    found = [
-                        m for m in getattr(stage, f"branch{branch}").modules() if isinstance(m, nn.Conv3d)
-                    ]
+                for branch, names in enumerate((["0a_1x1"], ["0a_1x1", "0b_3x3"], ["0a_1x1", "0b_3x3"], ["0b_1x1"])):
+                    found = [m for m in getattr(stage, f"branch{branch}").modules() if isinstance(m, nn.Conv3d)]
                     for part, conv in zip(names, found, strict=True):
                         units.append((f"{name}/Branch_{branch}/Conv3d_{part}", conv))
             elif isinstance(stage, Unit | DoubledStem):

@@ -19,7 +19,12 @@ from rtx.nets.cards import Card
 
 Arrays = dict[str, NDArray[np.float32]]
 
-_ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct")}
+_ADMITTED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),  # The name up to numpy 1,
+    ("numpy._core.multiarray", "_reconstruct"),  # and since.
+}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -27,9 +32,7 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
-            raise UserError(
-                f"the checkpoint wants to load {module}.{name}: it is not a file of arrays; not opened"
-            )
+            raise UserError(f"the checkpoint wants to load {module}.{name}: it is not a file of arrays; not opened")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
@@ -106,6 +109,6 @@ def check(card: Card) -> Path:
     if found != card.weights.converted_sha256:
         raise UserError(
             f"the weights of {card.name} are damaged or replaced: sha256 is {found[:16]}..., the card says "
-            f"{card.weights.converted_sha256[:16]}...; run `rtx models pull {card.name}` to fetch them again ({card.file})"
+            f"{card.weights.converted_sha256[:16]}...; run `rtx models pull {card.name}` to fetch them again"
         )
     return card.file

@@ -17,9 +17,7 @@ DIM = 0.45
 """Brightness of the part of the picture that the network does not see."""
 CERTAIN = 0.5
 """From this probability of the explained class on, heat has its full strength; below, in proportion."""
-PALETTE = np.asarray(
-    cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO), np.uint8
-).reshape(256, 3)
+PALETTE = np.asarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO), np.uint8).reshape(256, 3)
 """Colours from no heat to full heat: 256 x 3, BGR."""
 
 
@@ -39,7 +37,7 @@ class LiveScale:
     """The relevance that counts as full heat: a running maximum per camera and explainer.
 
     A scale of each clip for itself would paint an empty hall red. This one starts at the model card's usual peak
-    (`peak`), follows stronger evidence at once and forgets it slowly (half in `HALF_LIFE_S`), but not below the card's peak.
+    (`peak`), follows stronger evidence at once and forgets it slowly (half in `HALF_LIFE_S`), down to the card's peak.
     """
 
     HALF_LIFE_S = 20.0
@@ -132,9 +130,7 @@ def _write(
     size: float,
     colour: tuple[int, int, int] = (255, 255, 255),
 ) -> None:
-    cv2.putText(
-        image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, max(1, round(size * 1.6)), cv2.LINE_AA
-    )
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, max(1, round(size * 1.6)), cv2.LINE_AA)
 
 
 def compose(view: View, opacity: float) -> NDArray[np.uint8]:

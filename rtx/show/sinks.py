@@ -158,9 +158,7 @@ def file_of(path: Path, camera: str, cameras: int, restarts: int) -> Path:
 def check_display() -> None:
     """Raises UserError where no window can be opened (OpenCV would abort the process)."""
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise UserError(
-            "no display for a window (DISPLAY is not set); use --show page and open it in a browser"
-        )
+        raise UserError("no display for a window (DISPLAY is not set); use --show page and open it in a browser")
 
 
 def check_sinks(pipeline: Pipeline) -> None:
@@ -179,9 +177,7 @@ def check_sinks(pipeline: Pipeline) -> None:
             if path.suffix != ".mp4":
                 raise UserError(f"{sink!r}: the file's name must end in .mp4")
             if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-                raise UserError(
-                    f"{sink!r}: the folder {str(path.parent)!r} is not there or cannot be written"
-                )
+                raise UserError(f"{sink!r}: the folder {str(path.parent)!r} is not there or cannot be written")
         elif sink != "none":
             raise unknown("sink", sink, KINDS)
 

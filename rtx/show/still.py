@@ -46,9 +46,10 @@ def views(
         low = int(at)
         high = min(low + 1, len(samples) - 1)
         values = cv2.addWeighted(heat[low], 1 - (at - low), heat[high], at - low, 0)
+        heated = Heat(np.asarray(values, np.uint8), clip.clip.rect)
         made.append(View(
-            "file", picture, number, 0, time, 0.0, "live", "explaining", Heat(np.asarray(values, np.uint8), clip.clip.rect),
-            evidence=result.evidence, top=result.top, target=result.target, explainer=result.explainer,
+            "file", picture, number, 0, time, 0.0, "live", "explaining", heated, evidence=result.evidence,
+            top=result.top, target=result.target, explainer=result.explainer,
         ))  # fmt: skip
     return made
 
@@ -56,10 +57,11 @@ def views(
 def _png(path: Path, clip: FileClip, result: Result) -> None:
     samples = clip.clip.t_frames
     pictures = tuple(clip.pictures[int(np.abs(np.asarray(clip.times) - t).argmin())] for t in samples)
-    composed = [view.image.copy() for view in (made := views(clip, result, samples, pictures))]
-    for picture, view in zip(composed, made, strict=True):
+    composed = []
+    for view in views(clip, result, samples, pictures):
         assert view.heat is not None
-        draw_heat(picture, view.heat, OPACITY)
+        composed.append(view.image.copy())
+        draw_heat(composed[-1], view.heat, OPACITY)
     height, width = composed[0].shape[:2]
     size = (SHEET_WIDTH, round(SHEET_WIDTH * height / width))
     small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in composed]

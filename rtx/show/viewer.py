@@ -32,9 +32,7 @@ class CameraViewer:
         self._explained_here = "engine" in pipeline.link.parts or pipeline.link.maps != "ipc"
         self._maps_clock = None
         if pipeline.link.maps != "ipc":
-            self._maps_clock = ClockOffset(
-                sockets.ask(endpoint(pipeline.link.maps, folder, "maps-clock", index))
-            )
+            self._maps_clock = ClockOffset(sockets.ask(endpoint(pipeline.link.maps, folder, "maps-clock", index)))
         self._every = self.camera.pace == "every"
         self._shown = sockets.send_to(endpoint("ipc", folder, "shown", index)) if self._every else None
         self._budget_ms = pipeline.budget.heatmap_age_ms
@@ -122,9 +120,7 @@ class CameraViewer:
         }
         explanation = self._explanation
         if explanation is None or explanation.epoch != base.epoch:
-            return replace(
-                base, heat=None, top=(), heatmap_age_ms=None, misalignment_ms=None, late=False, **known
-            )  # type: ignore[arg-type]
+            return replace(base, heat=None, top=(), heatmap_age_ms=None, misalignment_ms=None, late=False, **known)  # type: ignore[arg-type]
         newest = explanation.t_newest - self._maps_offset()
         age = ms(at - newest)
         return replace(
@@ -163,9 +159,7 @@ class Viewer:
 
     def __init__(self, sockets: Sockets, pipeline: Pipeline, folder: str):
         scale = LiveScale()
-        self.cameras = [
-            CameraViewer(sockets, pipeline, folder, index, scale) for index in range(len(pipeline.camera))
-        ]
+        self.cameras = [CameraViewer(sockets, pipeline, folder, index, scale) for index in range(len(pipeline.camera))]
         self._poller = zmq.Poller()
         for camera in self.cameras:
             self._poller.register(camera.frames.socket, zmq.POLLIN)

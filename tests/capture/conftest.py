@@ -39,9 +39,7 @@ def paper() -> Paper:
 def make_video(tmp_path: Path) -> MakeVideo:
     """`make_video(n, fps)`: an H.264 MP4 whose frame i carries i seconds as its clock; left half dark."""
 
-    def make(
-        frames: int = 10, fps: int = 25, size: tuple[int, int] = (640, 360), name: str = "v.mp4"
-    ) -> Path:
+    def make(frames: int = 10, fps: int = 25, size: tuple[int, int] = (640, 360), name: str = "v.mp4") -> Path:
         path = tmp_path / name
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=fps)

@@ -64,9 +64,7 @@ def test_h264() -> None:
         container.mux(stream.encode())
     file.seek(0)
     with av.open(file) as container:
-        read = [
-            read_clock(np.asarray(f.to_ndarray(format="bgr24"), np.uint8)) for f in container.decode(video=0)
-        ]
+        read = [read_clock(np.asarray(f.to_ndarray(format="bgr24"), np.uint8)) for f in container.decode(video=0)]
     assert read == [ms * NS_PER_MS for ms in TIMES]
 
 
@@ -112,6 +110,4 @@ def test_drawing_is_cheap() -> None:
     began = time.process_time()
     for ms in range(100):
         draw_clock(image, ms * NS_PER_MS)
-    assert (
-        time.process_time() - began
-    ) / 100 < 1e-3  # measured: well under 0.3 ms; the margin is for neighbours
+    assert (time.process_time() - began) / 100 < 1e-3  # measured: well under 0.3 ms; the margin is for neighbours

@@ -40,9 +40,7 @@ def test_every_frame_in_order_and_again(make_video: MakeVideo, paper: Paper) -> 
         began = now()
         numbers, times = _all(source, paper)
         assert numbers == list(range(60))
-        assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx(
-            [40 * NS_PER_MS] * 59, abs=NS_PER_MS
-        )
+        assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx([40 * NS_PER_MS] * 59, abs=NS_PER_MS)
         assert 0 <= times[0] - began < NS_PER_S
         assert source.read(paper) is None
     source.close()
@@ -72,9 +70,7 @@ def test_a_late_reader_gets_the_frame_that_is_due(
 ) -> None:
     time_ns = [1000 * NS_PER_S]
     monkeypatch.setattr(file_module, "now", lambda: time_ns[0])
-    monkeypatch.setattr(
-        file_module, "wait_until", lambda due, _: time_ns.__setitem__(0, max(due, time_ns[0])) or True
-    )
+    monkeypatch.setattr(file_module, "wait_until", lambda due, _: time_ns.__setitem__(0, max(due, time_ns[0])) or True)
     source = File(Camera(source=str(make_video(60, 25))))
     source.open()
     source.read(paper)
@@ -191,9 +187,7 @@ def _steps_ms(
 
 
 @pytest.mark.parametrize("fps", [0.0, float("nan"), float("inf"), -5.0, 90_000.0])
-def test_a_senseless_rate_is_taken_for_30(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fps: float
-) -> None:
+def test_a_senseless_rate_is_taken_for_30(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fps: float) -> None:
     steps, source = _steps_ms(monkeypatch, tmp_path, fps, [0.0] * 4)
     assert source.assumed_fps == 30
     assert steps == pytest.approx([1000 / 30] * 3, abs=0.01)

@@ -76,7 +76,8 @@ def test_an_unset_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_capture_imports_no_torch() -> None:
     program = (
         "import sys, threading; from rtx.capture.sources import open_source; from rtx.config import Camera;"
-        "[open_source(Camera(source=s), threading.Event()) for s in ('0', 'rtsp://h/', 'synthetic:', 'a.mp4')];"
+        "texts = ('0', 'rtsp://h/', 'synthetic:', 'a.mp4');"
+        "[open_source(Camera(source=text), threading.Event()) for text in texts];"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -115,9 +115,7 @@ def test_by_name(driver: Driver, listed: None) -> None:
         _opened("HD Webcam C92")
 
 
-def test_by_name_where_none_is_listed(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_by_name_where_none_is_listed(driver: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(devices, "LISTED", tmp_path / "none")
     assert devices.webcams() == []
     with pytest.raises(UserError, match="no webcam 'Hall east'"):

@@ -32,8 +32,8 @@ def listen(config: Page) -> socket.socket:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # A page that has just ended leaves its port in TIME_WAIT. Listening at once, not only binding, is what
-        # still tells that the port is taken.
+        # A page that has just ended leaves its port in TIME_WAIT. That the port is taken still shows, because
+        # the socket not only binds but listens at once.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((config.host, config.port))
         listener.listen()

@@ -1,4 +1,4 @@
-"""What every request to the page is held to: a loopback name, its own origin, strict headers on the answer."""
+"""What every request to the page is held to: a loopback name, its own origin; and the answers' headers."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Hello(msgspec.Struct, frozen=True):
     cameras: list[str]
     opacity: float
     dim: float = DIM
-    palette: list[int] = PALETTE[:, ::-1].ravel().tolist()
+    palette: tuple[int, ...] = tuple(PALETTE[:, ::-1].ravel().tolist())
     """Red, green, blue for each of the 256 values of heat."""
 
 
@@ -111,9 +111,7 @@ class Shot:
                 late=view.late,
                 motion_share=view.motion_share,
                 rect=rect and (rect.x * across, rect.y * down, rect.width * across, rect.height * down),
-                heat=(view.heat.values.shape[0], view.heat.values.shape[1])
-                if view.heat is not None
-                else (0, 0),
+                heat=(view.heat.values.shape[0], view.heat.values.shape[1]) if view.heat is not None else (0, 0),
             )
         )
         heat = view.heat.values.tobytes() if view.heat is not None else b""

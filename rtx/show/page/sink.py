@@ -42,8 +42,8 @@ class _Viewer:
 class PageSink:
     """Serves the page from a thread of its own. `show`, `status` and `close` belong to the display's thread.
 
-    Viewers pull: each asks with `next` when it has drawn, and is then sent the newest view of every camera that
-    it has not seen. Nothing is queued for a viewer, so that a slow one gets fewer views, never older ones.
+    Viewers pull: each asks with `next` when it has drawn, and is then sent of every camera the newest view, where
+    it has not seen it. Nothing is queued for a viewer, so that a slow one gets fewer views, never older ones.
     """
 
     def __init__(self, config: Page, cameras: list[str], opacity: float) -> None:

@@ -257,6 +257,10 @@ function notice(text, level = "wait") {
   node.hidden = !text;
 }
 
+document.addEventListener("visibilitychange", () => {
+  heard &&= performance.now(); // in the background nothing was asked for
+});
+
 setInterval(() => {
   tiles.forEach((tile) => tile.tick());
   if (heard === null || document.hidden || document.body.classList.contains("offline")) return;

@@ -1,0 +1,58 @@
+"""Chains as people write them, and what is said of those that are wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtx.errors import UserError
+from rtx.explain.chain import chain_for
+from rtx.explain.registry import DECLARED, parse
+
+LABELS = ("bowling", "playing cricket", "playing tennis")
+
+
+@pytest.mark.parametrize("text", ["ksigma", "ksigma(k=2.5)", "cam(tau=0.5) | selective(n=2.0)", "ksigma(weights='channel')"])
+def test_chains_read_back_as_they_were_written(text: str):
+    assert str(parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ksgima", "did you mean 'ksigma'"),
+        ("ksigma(k=9)", r"ksigma\(k=9\): out of range, k is 0..6"),
+        ("ksigma(kk=2)", "did you mean 'k'"),
+        ("ksigma(k='a')", "expected a number"),
+        ("ksigma(k=True)", "expected a number"),
+        ("ksigma(per_frame=1)", "expected True or False"),
+        ("ksigma(weights='frames')", "did you mean 'frame'"),
+        ("ksigma(", "does not read as"),
+        ("ksigma(3)", "does not read as"),
+        ("", "does not read as"),
+        ("selective", "put an explainer before it"),
+        ("cam | ksigma", "after | comes a step"),
+        ("__import__('os').system('true')", "does not read as"),
+        ("ksigma(k=__import__('os'))", "no number, text"),
+    ],
+)
+def test_mistakes_are_named(text: str, said: str):
+    with pytest.raises(UserError, match=said):
+        parse(text)
+
+
+def test_classes_in_parameters_go_by_name():
+    chain, target = chain_for("contrast(against='playing tennis')", "playing cricket", LABELS)
+    assert chain.calls[0].parameters["against"] == 2
+    assert target == 1
+
+
+def test_a_class_blind_explainer_takes_no_target():
+    with pytest.raises(UserError, match="ksigma is class-blind"):
+        chain_for("ksigma | selective", "bowling", LABELS)
+
+
+def test_each_declares_what_it_reads_and_where_it_comes_from():
+    for declaration in DECLARED.values():
+        assert declaration.paper
+        assert declaration.summary.endswith((".", ":"))
+        assert declaration.is_step or declaration.reads == "features"
