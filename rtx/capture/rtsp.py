@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,8 +32,8 @@ READ_S = 1.5
 FROZEN_S = 3.0
 
 _LEAP = NS_PER_S
-_DRIFT_PPM = 200
-"""How far a camera's clock may run from ours: a cheap crystal's error is below 100 ppm, ours likewise."""
+_WINDOW = 8 * NS_PER_S
+"""The least delay is taken over so long. Streams that stall for longer are reopened before."""
 _UNTIMED = {"mpjpeg", "mjpeg", "h264", "hevc"}
 """Formats without time stamps: FFmpeg numbers their frames at an assumed rate that says nothing of age."""
 
@@ -42,27 +43,30 @@ av.logging.set_level(None)  # FFmpeg's own messages hold the URL, and so the pas
 class StreamClock:
     """Maps a stream's time stamps to the monotonic clock.
 
-    The offset between the two is the least `arrival - pts` seen: jitter and backlog count as age. It may rise
-    by 200 ppm of the time that passes, so that a camera with a slow clock does not seem to grow ever older.
+    The offset between the two is the least `arrival - pts` of the last seconds: jitter and backlog count as age, and
+    a camera whose clock is slow (many count frames at a nominal rate) does not seem to grow ever older.
     """
 
     def __init__(self) -> None:
-        self._offset: int | None = None
+        # Arrivals with their offsets, both rising: an earlier, larger offset can never be the least again.
+        self._least: deque[tuple[int, int]] = deque()
         self._pts = 0
-        self._arrival = 0
 
     def stamp(self, pts_s: float, arrival: int) -> Stamp:
         """Capture time of the frame with time stamp `pts_s` (s) that came at `arrival` (monotonic ns)."""
         pts = round(pts_s * NS_PER_S)
         offset = arrival - pts
-        jump = False
-        if self._offset is not None:
-            # No frame comes before it was taken: so far ahead of us, the camera's clock was set.
-            jump = pts < self._pts or offset < self._offset - _LEAP
-            if not jump:
-                offset = min(offset, self._offset + (arrival - self._arrival) * _DRIFT_PPM // 1_000_000)
-        self._offset, self._pts, self._arrival = offset, pts, arrival
-        return Stamp(pts + offset, jump)
+        # No frame comes before it was taken: so far ahead of us, the camera's clock was set.
+        jump = bool(self._least) and (pts < self._pts or offset < self._least[0][1] - _LEAP)
+        if jump:
+            self._least.clear()
+        while self._least and self._least[-1][1] >= offset:
+            self._least.pop()
+        self._least.append((arrival, offset))
+        while self._least[0][0] < arrival - _WINDOW:
+            self._least.popleft()
+        self._pts = pts
+        return Stamp(pts + self._least[0][1], jump)
 
 
 class Rtsp:

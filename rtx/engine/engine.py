@@ -92,7 +92,7 @@ class Engine:
             backend=self.backend.name, precision=self.backend.precision, top=self.top(forward.logits[i]),
             target=None if self.chain.class_blind else self.labels[int(forward.target[i])],
             map=to_wire(explained.relevance[i], explained.cells, forward.input_size),
-            evidence=explained.evidence[i], peak=self.card.peaks.get(str(self.chain), 0.0),
+            evidence=explained.evidence[i], peak=self.card.peaks.get(self.chain.name, 0.0),
             motion_share=explained.motion_share[i], ms={name: round(ms, 3) for name, ms in batch.ms.items()},
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ Text = Annotated[str, Meta(max_length=200)]
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**62), le=2**62)]
-Milliseconds = dict[Annotated[str, Meta(max_length=40)], float]
+Milliseconds = Annotated[dict[Annotated[str, Meta(max_length=40)], float], Meta(max_length=40)]
 
 
 class BadMessage(ValueError):
@@ -95,7 +95,7 @@ class RelevanceMap(msgspec.Struct, frozen=True):
 
 class TopClass(msgspec.Struct, frozen=True):
     label: Text
-    p: float
+    p: Annotated[float, Meta(ge=0, le=1)]
 
 
 class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
@@ -186,9 +186,17 @@ def unpack_map(data: bytes) -> MapMessage:
         size = math.prod(relevance.shape) * np.dtype(relevance.dtype).itemsize
         if size > MAX_MAP_BYTES or size != len(relevance.data):
             raise BadMessage(f"a map of {len(relevance.data)} bytes that says {relevance.shape} {relevance.dtype}")
-        numbers = (*message.rect, message.peak, *relevance.cells.stride, *relevance.cells.centre)
-        if not all(math.isfinite(number) for number in numbers) or message.rect[2] <= 0 or message.rect[3] <= 0:
-            raise BadMessage("an input rectangle or a cell that is no place")
+        if max(relevance.shape[0], relevance.input_size[0]) > MAX_FRAMES:
+            raise BadMessage("a map of more frames than a clip may have")
+        numbers = (
+            *message.rect, message.peak, *relevance.cells.stride, *relevance.cells.centre,
+            message.motion_share or 0.0, *message.ms.values(), *(top.p for top in message.top),
+        )  # fmt: skip
+        if not all(math.isfinite(number) for number in numbers) or not np.isfinite(relevance.array()).all():
+            raise BadMessage("a number that is none")
+        x, y, width, height = message.rect
+        if min(width, height) <= 0 or max(abs(x), abs(y), width, height) > MAX_SIDE:
+            raise BadMessage("an input rectangle that is no place")
         if min(relevance.cells.stride) <= 0:
             raise BadMessage("cells that do not advance")
     return message
@@ -204,7 +212,7 @@ def _unpack(decoder: msgspec.msgpack.Decoder[M], data: bytes) -> M:
         raise BadMessage(f"a message of {len(data)} bytes, allowed {MAX_MESSAGE_BYTES}")
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(str(error)) from None
 
 
@@ -215,7 +223,9 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in (0x01, 0xFF) or 0xD0 <= marker <= 0xD9 or length < 2:
+            return None  # No segment: what a decoder skips here could hide another frame header.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
-        at += 2 + max(length, 2)
+        at += 2 + length
     return None

@@ -16,7 +16,7 @@ GRID = 56
 DIM = 0.45
 """Brightness of the part of the picture that the network does not see."""
 CERTAIN = 0.5
-"""From this probability of the explained class on, heat has its full strength; below, in proportion."""
+"""From this probability of the explained class on, heat has its full strength; below, by the square of the share."""
 PALETTE = np.asarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO), np.uint8).reshape(256, 3)
 """Colours from no heat to full heat: 256 x 3, BGR."""
 
@@ -62,7 +62,7 @@ def heat_of(explanation: Explanation, full: float) -> Heat:
     if not explanation.evidence or full <= 0:
         return Heat(np.zeros((GRID, GRID), np.uint8), rect)
     p = next((top.p for top in explanation.top if top.label == explanation.target), explanation.top[0].p)
-    values = newest_frame(explanation.map) * (min(1.0, p / CERTAIN) * 255 / full)
+    values = newest_frame(explanation.map) * (min(1.0, p / CERTAIN) ** 2 * 255 / full)
     return Heat(np.clip(values, 0, 255).astype(np.uint8), rect)
 
 

@@ -22,6 +22,7 @@ class Tile {
     this.context = this.canvas.getContext("2d", { alpha: false });
     this.heat = document.createElement("canvas");
     this.view = null;
+    this.seq = null; // of the frame on the screen
     this.picture = null;
     this.arrivals = 0;
     this.ready = 0;
@@ -74,6 +75,7 @@ class Tile {
       canvas.height = picture.height;
     }
     context.drawImage(picture, 0, 0);
+    this.seq = view.seq;
     if (!controls.overlay || !view.rect) return;
     const [x, y, width, height] = view.rect;
     const left = Math.max(0, Math.round(x));
@@ -334,7 +336,7 @@ window.rtx = Object.freeze({
     return counts.sent;
   },
   get tiles() {
-    const entries = [...tiles].map(([name, { view, heatmapAge }]) => [name, { seq: view?.seq ?? null, heatmapAge }]);
+    const entries = [...tiles].map(([name, { seq, heatmapAge }]) => [name, { seq, heatmapAge }]);
     return Object.fromEntries(entries);
   },
 });

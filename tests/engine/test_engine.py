@@ -1,0 +1,140 @@
+"""The engine and the worker's rounds: batches over cameras, targets, what travels."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rtx
+from rtx.config import Camera, Pipeline, Worker
+from rtx.engine.engine import MAX_MAP_SIDE, Engine
+from rtx.engine.torch_backend import choose_device, choose_precision
+from rtx.engine.window import Clip, Window
+from rtx.engine.worker import Watched, step
+from rtx.errors import UserError
+from rtx.explain.selective import Memory
+from rtx.geometry import Rect
+from rtx.link.frames import Frame, FrameReader
+from rtx.link.sockets import Sockets, private_folder
+from rtx.link.wire import Explanation, pack, unpack_map
+from rtx.process import Report
+
+
+def a_clip(camera: str = "c", seed: int = 0) -> Clip:
+    frames = np.random.default_rng(seed).integers(0, 255, (16, 224, 224, 3), np.uint8)
+    return Clip(camera, 7, 3, 63, frames, tuple(range(0, 1600, 100)), 480, 640, Rect(80, 0, 480, 480))
+
+
+def test_explanations_survive_the_wire(i3d):
+    explanation = Engine(i3d, "cam").explain([a_clip()])[0]
+    assert unpack_map(pack(explanation)) == explanation
+    assert explanation.rect == (80, 0, 480, 480)
+    assert explanation.map.shape == (4, 7, 7)
+    assert explanation.target == explanation.top[0].label
+
+
+def test_a_batch_gives_what_each_clip_gives_alone(i3d):
+    engine = Engine(i3d, "ksigma(k=2)")
+    clips = [a_clip("a", 1), a_clip("b", 2)]
+    for together, clip in zip(engine.explain(clips), clips, strict=True):
+        alone = engine.explain([clip])[0]
+        assert together.camera == alone.camera
+        np.testing.assert_allclose(together.map.array(), alone.map.array(), rtol=1e-3, atol=1e-3)
+        assert together.top[0].p == pytest.approx(alone.top[0].p, abs=1e-4)
+
+
+def test_maps_of_clip_size_travel_small_and_newest_only(i3d):
+    explanation = Engine(i3d, "cam | selective(n=1)").explain([a_clip()], [Memory()])[0]
+    assert explanation.map.shape == (1, MAX_MAP_SIDE, MAX_MAP_SIDE)
+    assert explanation.map.dtype == "float16"
+    assert explanation.map.cells.centre == (15.0, 0.5, 0.5)
+    assert 0 <= explanation.motion_share <= 1
+
+
+def test_a_target_is_explained_and_listed_though_it_is_unlikely(i3d):
+    explanation = Engine(i3d, "cam", "playing cricket").explain([a_clip()])[0]
+    assert explanation.target == "playing cricket"
+    assert "playing cricket" in [top.label for top in explanation.top]
+
+
+def test_a_class_blind_explainer_names_no_target(i3d):
+    assert Engine(i3d, "ksigma").explain([a_clip()])[0].target is None
+
+
+def test_live_and_file_say_the_same(i3d, clips: Path):
+    """One clip through the live engine and through `rtx.explain`."""
+    clip = rtx.read_clip(clips / "arm_wrestling.mp4")
+    live = Engine(i3d, "cam").explain([clip.clip])[0]
+    result = rtx.explain(i3d, clip, "cam")
+    np.testing.assert_allclose(live.map.array(), result.relevance, rtol=1e-5, atol=1e-4)
+    assert live.top[0].label == result.top[0].label == "arm wrestling"
+
+
+def test_two_threads_explain_with_one_model(i3d):
+    expected = [rtx.explain(i3d, a_clip(seed=s).frames, "ksigma").relevance for s in (1, 2)]
+    found: dict[int, np.ndarray] = {}
+
+    def work(seed: int) -> None:
+        found[seed] = rtx.explain(i3d, a_clip(seed=seed).frames, "ksigma").relevance
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in (1, 2):
+        np.testing.assert_allclose(found[seed], expected[seed - 1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_wrong_clip_is_named(i3d):
+    with pytest.raises(UserError, match=r"\(16, H, W, 3\) in BGR; got uint8 \(8, 64, 64, 3\)"):
+        rtx.explain(i3d, np.zeros((8, 64, 64, 3), np.uint8))
+
+
+def test_cuda_is_refused_where_it_is_not():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UserError, match="device 'cuda' is not usable here"):
+        choose_device("cuda")
+    with pytest.raises(UserError, match="fp16' needs a GPU"):
+        choose_precision("fp16", choose_device("auto"))
+
+
+class CountingEngine:
+    """Notes which cameras came together, and explains as the real one does."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self.batches: list[list[str]] = []
+
+    def explain(self, clips: list[Clip], memory: list[Memory]) -> list[Explanation]:
+        self.batches.append([clip.camera for clip in clips])
+        return self.engine.explain(clips, memory)
+
+
+def test_cameras_that_are_due_together_are_one_batch(i3d):
+    engine = CountingEngine(Engine(i3d, "cam"))
+    names = ("a", "b", "c")
+    pipeline = Pipeline(camera=tuple(Camera(source="synthetic:", name=name) for name in names), worker=Worker())
+    with private_folder() as folder, Sockets() as sockets:
+        watched = []
+        for index, camera in enumerate(pipeline.camera):
+            window = Window(i3d.card.clip, camera.roi, camera.fit)
+            reader = FrameReader(sockets, pipeline.link, folder, index)
+            watched.append(Watched(camera, window, reader, sockets.publish(f"ipc://{folder}/maps-{index}"), None))
+        picture = np.zeros((240, 320, 3), np.uint8)
+        for number in range(70):
+            for one in watched[: 2 if number < 5 else 3]:
+                frame = Frame(one.camera.name, 1, number, number * 33_333_333, picture)
+                one.window.shrink(frame)
+                one.window.add(frame)
+        report = Report("worker")
+        step(engine, watched, report)
+        step(engine, watched, report)
+    assert engine.batches == [["a", "b", "c"]], "one batch of three, and none again without new frames"
+    assert report.counts["largest_batch"] == 3

@@ -1,0 +1,701 @@
+"""The live page, driven in a real browser; what it refuses, by raw clients."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from rtx.capture.clockbars import draw_clock, read_clock
+from rtx.clock import now
+from rtx.config import Page as PageConfig
+from rtx.errors import UserError
+from rtx.geometry import Rect, input_rect
+from rtx.link.wire import TopClass
+from rtx.show.overlay import DIM, draw_heat
+from rtx.show.page import PageSink, check_address
+from rtx.show.page import shot as shot_module
+from rtx.show.page import sink as sink_module
+from rtx.show.view import Heat, View
+from tests.browser import MISSING, chromium, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+GREY = 128
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+in_browser = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+Image = NDArray[np.uint8]
+Serve = Callable[..., PageSink]
+
+
+def plain(height: int = 720, width: int = 1280) -> Image:
+    return np.full((height, width, 3), GREY, np.uint8)
+
+
+def hot(rows: slice, columns: slice, rect: Rect) -> Heat:
+    values = np.zeros((56, 56), np.uint8)
+    values[rows, columns] = 255
+    return Heat(values, rect)
+
+
+def view(image: Image | None = None, **changes: Any) -> View:
+    image = plain() if image is None else image
+    rect = input_rect(*image.shape[:2], WHOLE, "crop")
+    usual: dict[str, Any] = {
+        "camera": "hall",
+        "seq": 1,
+        "epoch": 1,
+        "t_capture": 0,
+        "frame_age_ms": 30.0,
+        "camera_state": "live",
+        "worker_state": "explaining",
+        "heat": hot(slice(0, 8), slice(0, 8), rect),
+        "top": (TopClass("arm wrestling", 0.834), TopClass("shaking hands", 0.09), TopClass("clapping", 0.021)),
+        "target": "arm wrestling",
+        "explainer": "cam",
+        "model": "i3d-k400",
+        "precision": "bf16",
+        "heatmap_age_ms": 412.0,
+        "misalignment_ms": 374.0,
+    }
+    return View(image=image, **usual | changes)
+
+
+def port_of(sink: PageSink) -> int:
+    return int(sink.address.rstrip("/").rpartition(":")[2])
+
+
+class Feed:
+    """Shows a view over and over at about 60 a second, each with its own number, until it is stopped."""
+
+    def __init__(self, sink: PageSink, *views: View) -> None:
+        self.views = views
+        self.seq = 0
+        self._sink = sink
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(1 / 60):
+            self.seq += 1
+            for shown in self.views:
+                self._sink.show(replace(shown, seq=self.seq))
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts pages on free ports."""
+    sinks = []
+
+    def start(*cameras: str, port: int = 0, opacity: float = 0.6) -> PageSink:
+        sink = PageSink(PageConfig(port=port), list(cameras or ("hall",)), opacity)
+        sinks.append(sink)
+        sink.start()
+        return sink
+
+    yield start
+    for sink in sinks:
+        sink.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page at desktop size. Any complaint in its console fails the test."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 800})
+    complaints: list[str] = []
+    opened.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    opened.close()
+    # A lost connection is logged by the browser itself and cannot be silenced.
+    assert [text for text in complaints if "WebSocket connection" not in text] == []
+
+
+def visit(page: Page, sink: PageSink) -> None:
+    page.goto(sink.address, wait_until="commit")
+
+
+def seq(page: Page, camera: str = "hall") -> int:
+    """Number of the frame on the screen; 0 before the first."""
+    return int(page.evaluate("name => window.rtx?.tiles[name]?.seq ?? 0", camera))
+
+
+def shown(page: Page, sink: PageSink, what: View) -> Image:
+    """The canvas once `what` is drawn and nothing more is coming."""
+    before = page.evaluate("rtx.frames") if page.evaluate("!!window.rtx") else 0
+    with Feed(sink, what) as feed:
+        until(lambda: page.evaluate("window.rtx?.frames ?? 0") > before + 2, "the view on the screen")
+    quiet(page)
+    assert seq(page) <= feed.seq
+    return canvas(page)
+
+
+def quiet(page: Page) -> None:
+    """Wait until all that the page got is drawn and answered."""
+    until(lambda: page.evaluate("rtx.sent === rtx.messages + 1"), "the page to have drawn all it got")
+
+
+def canvas(page: Page, camera: str = "hall") -> Image:
+    """The pixels of a tile's canvas: H W 3, BGR."""
+    url = page.evaluate(
+        "name => document.querySelector(`[data-camera='${name}'] canvas`).toDataURL('image/png')", camera
+    )
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image, np.uint8)
+
+
+def differs(page: Page, other: Image) -> bool:
+    return int(cv2.absdiff(canvas(page), other).max()) > 20
+
+
+def words(page: Page, selector: str) -> str:
+    return str(page.evaluate("selector => document.querySelector(selector)?.textContent ?? ''", selector))
+
+
+@in_browser
+def test_tile_says_what_is_done_and_how(serve: Serve, page: Page) -> None:
+    sink = serve("hall", "court-2")
+    visit(page, sink)
+    lost = view(camera="court-2", camera_state="camera lost 12 s", worker_state="silent 3 s", evidence=False)
+    with Feed(sink, view(motion_share=0.63, uncertainty_ms=3.2), lost):
+        until(lambda: seq(page) and seq(page, "court-2"), "both tiles")
+    quiet(page)
+    hall, court = "[data-camera='hall'] ", "[data-camera='court-2'] "
+    assert words(page, hall + ".name") == "hall"
+    rows = page.evaluate("() => [...document.querySelectorAll(`[data-camera='hall'] li`)].map(row => row.innerText)")
+    assert [re.sub(r"\s+", " ", row) for row in rows] == ["arm wrestling 83 %", "shaking hands 9 %", "clapping 2 %"]
+    width = "s => document.querySelector(s).getBoundingClientRect().width"
+    bar = hall + "li .bar"
+    until(
+        lambda: abs(page.evaluate(width, bar + " span") / page.evaluate(width, bar) - 0.834) < 0.01,
+        "the bar as long as the class is likely",
+    )
+    assert words(page, hall + ".camera") == "live"
+    assert words(page, hall + ".worker") == "explaining"
+    assert words(page, hall + ".heat") == "Heat: evidence for arm wrestling"
+    assert re.fullmatch(r"\d+ ms ± 3 ms", words(page, hall + ".age dd"))
+    assert words(page, hall + ".behind dd") == "374 ms"
+    assert words(page, hall + ".motion dd") == "63 %"
+    assert words(page, hall + ".how") == "cam · i3d-k400 · bf16"
+    assert words(page, court + ".camera") == "camera lost 12 s"
+    assert words(page, court + ".worker") == "silent 3 s"
+    assert words(page, court + ".heat") == "No evidence above threshold"
+    assert page.evaluate("() => document.getElementById('notice').hidden")
+
+
+@in_browser
+def test_new_words_come_with_an_old_frame(serve: Serve, page: Page, encoded: list[int]) -> None:
+    sink = serve()
+    visit(page, sink)
+    same = view(heat=None, heatmap_age_ms=None, top=(), worker_state="loading i3d-k400")
+
+    def words_after(state: str) -> str:
+        sink.show(replace(same, worker_state=state))
+        return words(page, ".worker")
+
+    for state in ("loading i3d-k400", "collecting the first clip 40 %"):
+        until(lambda state=state: words_after(state) == state, state)  # type: ignore[misc]
+    assert len(encoded) == 1
+    assert not page.is_visible(".age")
+    assert canvas(page)[0, 0, 0] == pytest.approx(GREY, abs=2)
+
+
+@in_browser
+@pytest.mark.parametrize(
+    ("size", "fit", "rows", "columns", "box"),
+    [
+        ((720, 1280), "crop", slice(0, 8), slice(0, 8), (280, 0, 383, 103)),
+        ((720, 1280), "crop", slice(48, 56), slice(48, 56), (897, 617, 1000, 720)),
+        ((1080, 1920), "crop", slice(0, 8), slice(0, 8), (280, 0, 383, 103)),
+        ((720, 1280), "pad", slice(28, 36), slice(0, 8), (0, 360, 183, 543)),
+        ((480, 640), "pad", slice(24, 28), slice(52, 56), (594, 194, 640, 240)),
+    ],
+)
+def test_heat_lies_where_the_network_looked(
+    serve: Serve,
+    page: Page,
+    size: tuple[int, int],
+    fit: Any,
+    rows: slice,
+    columns: slice,
+    box: tuple[int, int, int, int],
+) -> None:
+    sink = serve()
+    visit(page, sink)
+    what = view(plain(*size), heat=hot(rows, columns, input_rect(*size, WHOLE, fit)))
+    seen = shown(page, sink, what)
+    width = min(1280, size[1])
+    assert seen.shape == (size[0] * width // size[1], width, 3)
+    coloured = np.abs(seen.astype(int) - seen.mean(axis=2, keepdims=True)).max(axis=2) > 20
+    ys, xs = np.nonzero(coloured)
+    assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == pytest.approx(box, abs=14)  # half a cell
+    middle = seen[(box[1] + box[3]) // 2, (box[0] + box[2]) // 2]
+    assert middle == pytest.approx(0.4 * GREY + 0.6 * np.array([164, 255, 252]), abs=6)
+    if fit == "crop":
+        for unseen in (seen[:, :279], seen[:, 1001:]):
+            assert unseen.astype(float) == pytest.approx(GREY * DIM, abs=3)
+
+
+@in_browser
+def test_browser_draws_as_the_overlay_does(serve: Serve, page: Page) -> None:
+    """The page and the recorded file show the same: here any smooth heat over any picture."""
+    sink = serve(opacity=0.8)
+    visit(page, sink)
+    ramp = np.linspace(0, 255, 1280, dtype=np.uint8)
+    image = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (720, 1280, 3)))
+    down, across = np.mgrid[0:56, 0:56] / 56
+    heat = Heat(
+        (255 * np.exp(-((across - 0.3) ** 2 + (down - 0.6) ** 2) / 0.05)).astype(np.uint8),
+        Rect(200.0, -40.0, 700.0, 800.0),
+    )
+    expected = image.copy()
+    draw_heat(expected, heat, 0.8)
+    difference = cv2.absdiff(shown(page, sink, view(image, heat=heat)), expected)
+    assert difference.mean() < 2
+    assert np.percentile(difference, 99.9) < 16
+
+
+@in_browser
+def test_no_heat_paints_nothing(serve: Serve, page: Page) -> None:
+    sink = serve()
+    visit(page, sink)
+    rect = input_rect(720, 1280, WHOLE, "pad")
+    seen = shown(page, sink, view(heat=Heat(np.zeros((56, 56), np.uint8), rect), evidence=False))
+    assert seen.astype(float) == pytest.approx(GREY, abs=2)
+
+
+@in_browser
+def test_controls_act_at_once_without_a_message_and_are_remembered(serve: Serve, page: Page) -> None:
+    sink = serve()
+    sent: list[object] = []
+    page.on("websocket", lambda socket: socket.on("framesent", sent.append))
+    visit(page, sink)
+    at_first = shown(page, sink, view())
+    assert words(page, "#opacity-word") == "60 %"
+    page.evaluate("0")  # Playwright tells of frames when it is spoken to.
+    messages, frames, asked = page.evaluate("rtx.messages"), page.evaluate("rtx.frames"), len(sent)
+    assert asked == page.evaluate("rtx.sent")
+
+    page.focus("#opacity")
+    page.keyboard.press("End")
+    until(lambda: differs(page, at_first), "stronger heat")
+    full = canvas(page)
+    assert full[50, 330] == pytest.approx([164, 255, 252], abs=4)
+    page.keyboard.press("Home")
+    until(lambda: differs(page, full), "no heat")
+    none = canvas(page)
+    assert none[50, 330] == pytest.approx(GREY, abs=2)
+    assert none[50, 100] == pytest.approx(GREY * DIM, abs=2)
+    page.keyboard.press("End")
+    until(lambda: not differs(page, full), "full heat again")
+
+    page.keyboard.press("h")
+    until(lambda: differs(page, full), "the plain picture")
+    assert canvas(page).astype(float) == pytest.approx(GREY, abs=2)
+    assert page.get_attribute("#overlay", "aria-pressed") == "false"
+    page.click("#overlay")
+    until(lambda: not differs(page, full), "heat again")
+    page.click("#overlay")
+
+    assert (page.evaluate("rtx.messages"), page.evaluate("rtx.frames")) == (messages, frames)
+    assert page.evaluate("rtx.sent") == len(sent) == asked
+
+    page.reload(wait_until="commit")
+    assert shown(page, sink, view()).astype(float) == pytest.approx(GREY, abs=2)
+    assert words(page, "#opacity-word") == "100 %"
+    assert page.get_attribute("#overlay", "aria-pressed") == "false"
+
+
+@in_browser
+def test_age_grows_between_messages_and_turns_red_when_late(serve: Serve, page: Page) -> None:
+    sink = serve()
+    visit(page, sink)
+    colour = "() => getComputedStyle(document.querySelector('.age dd')).color"
+    shown(page, sink, view())
+    calm = page.evaluate(colour)
+    messages = page.evaluate("rtx.messages")
+    first, start = page.evaluate("rtx.tiles.hall.heatmapAge"), time.monotonic()
+    assert first >= 412
+    until(lambda: int(words(page, ".age dd").split()[0]) >= first + 200, "the number to grow")
+    grown = page.evaluate("rtx.tiles.hall.heatmapAge") - first
+    assert grown <= 1000 * (time.monotonic() - start) + 5
+    assert page.evaluate("rtx.messages") == messages
+    assert page.evaluate(colour) == calm
+
+    shown(page, sink, view(heatmap_age_ms=1204.0, late=True))
+    red, green, blue = map(int, re.findall(r"\d+", page.evaluate(colour))[:3])
+    assert red > 1.5 * max(green, blue)
+    assert words(page, ".age dd").endswith("late")
+
+
+@in_browser
+def test_page_says_that_the_display_is_silent(serve: Serve, page: Page) -> None:
+    sink = serve()
+    visit(page, sink)
+    shown(page, sink, view())
+    until(lambda: words(page, "#notice").startswith("No news from rtx for 3 s"), "the notice")
+    assert page.is_visible("#notice")
+    with Feed(sink, view()):
+        until(lambda: not page.is_visible("#notice"), "the notice to go")
+
+
+@in_browser
+def test_comes_back_after_the_server(serve: Serve, page: Page) -> None:
+    sink = serve()
+    visit(page, sink)
+    bright = shown(page, sink, view())
+    sink.close()
+    until(lambda: "Connection lost" in words(page, "#notice"), "the notice")
+    assert page.is_visible("#notice")
+    dimmed = "() => getComputedStyle(document.querySelector('.picture canvas')).filter.includes('brightness')"
+    assert page.evaluate(dimmed)
+    assert not differs(page, bright)
+
+    port = port_of(sink)
+    again = serve("hall", "court-2", port=port)
+    before = page.evaluate("rtx.frames")
+    with Feed(again, view(), view(camera="court-2")):
+        until(lambda: page.evaluate("rtx.frames") > before and seq(page, "court-2"), "new frames")
+    assert not page.is_visible("#notice")
+    assert not page.evaluate(dimmed)
+
+
+@in_browser
+def test_two_viewers_share_one_encoding(serve: Serve, page: Page, browser: Browser, encoded: list[int]) -> None:
+    sink = serve()
+    second = browser.new_page()
+    try:
+        visit(page, sink)
+        visit(second, sink)
+        until(lambda: sink.status()["viewers"] == 2, "both viewers")
+        with Feed(sink, view()) as feed:
+            until(lambda: seq(page) > 10 and seq(second) > 10, "frames in both")
+        assert len(encoded) <= feed.seq
+        assert sink.status()["frames"] > len(encoded)
+    finally:
+        second.close()
+    until(lambda: sink.status()["viewers"] == 1, "the second viewer to be gone")
+
+
+@in_browser
+def test_a_page_that_is_not_drawn_asks_for_nothing_more(serve: Serve, page: Page) -> None:
+    """A tab in the background: the browser runs no animation frames for it."""
+    sink = serve()
+    page.add_init_script("window.requestAnimationFrame = () => 1")
+    visit(page, sink)
+    with Feed(sink, view()) as feed:
+        until(lambda: page.evaluate("window.rtx?.messages") == 3, "the first two answers")
+        until(lambda: feed.seq > 60, "more frames that it could have had")
+    assert page.evaluate("[rtx.messages, rtx.sent, rtx.frames]") == [3, 2, 0]
+    assert sink.status()["frames"] == 2
+
+
+@in_browser
+def test_labels_from_outside_are_text(serve: Serve, page: Page) -> None:
+    bad = "<img src=x onerror='document.title=1'><b>bold</b>"
+    sink = serve("hall")
+    visit(page, sink)
+    shown(page, sink, view(top=(TopClass(bad, 0.5),), target=bad, worker_state=bad, explainer=bad, model=bad))
+    assert words(page, ".label") == bad
+    assert words(page, ".worker") == bad
+    assert words(page, ".heat") == f"Heat: evidence for {bad}"
+    assert words(page, ".how") == f"{bad} · {bad} · bf16"
+    assert page.evaluate("() => document.querySelectorAll('main b, main img').length") == 0
+    assert page.title() == "rtx live"
+
+
+@in_browser
+def test_phone_width_does_not_scroll_sideways(serve: Serve, page: Page) -> None:
+    page.set_viewport_size({"width": 375, "height": 812})
+    sink = serve()
+    visit(page, sink)
+    long = "superkalifragilistisch" * 9
+    shown(page, sink, view(top=(TopClass(long, 1.0),), target=long, camera_state=long, explainer=long))
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    assert page.evaluate("document.querySelector('.picture').getBoundingClientRect().width") > 340
+
+
+@in_browser
+def test_keyboard_and_names_for_screen_readers(serve: Serve, page: Page) -> None:
+    sink = serve()
+    visit(page, sink)
+    shown(page, sink, view())
+    for name in ("overlay", "opacity"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == name
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert page.get_by_role("button", name="Heat on").count() == 1
+    assert page.get_by_role("slider", name="Opacity").count() == 1
+    assert page.get_by_role("img", name="Live picture of hall").count() == 1
+    assert page.get_by_role("list", name="Most likely actions").count() == 1
+
+
+@in_browser
+def test_age_of_the_picture_can_be_read_off_the_canvas(serve: Serve, page: Page) -> None:
+    sink = serve()
+    visit(page, sink)
+    stop = threading.Event()
+
+    def film() -> None:
+        number = 0
+        while not stop.wait(1 / 30):
+            number += 1
+            image = plain()
+            draw_clock(image, now())
+            sink.show(view(image, seq=number))
+
+    camera = threading.Thread(target=film)
+    camera.start()
+    try:
+        until(lambda: seq(page) > 5, "frames")
+        drawn = read_clock(canvas(page))
+        assert drawn is not None
+        assert 0 <= now() - drawn < 1_000_000_000
+    finally:
+        stop.set()
+        camera.join()
+
+
+# The same server, by raw clients.
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each JPEG that was made."""
+    made: list[int] = []
+    imencode = cv2.imencode
+
+    def counting(*args: Any) -> Any:
+        made.append(1)
+        return imencode(*args)
+
+    monkeypatch.setattr(shot_module.cv2, "imencode", counting)
+    return made
+
+
+@contextmanager
+def join(sink: PageSink, **options: Any) -> Iterator[ClientConnection]:
+    """A viewer that has been greeted."""
+    with connect(sink.address.replace("http", "ws") + "ws", **options) as viewer:
+        hello = json.loads(viewer.recv(timeout=5))
+        assert hello["cameras"] == ["hall"]
+        assert len(hello["palette"]) == 768
+        yield viewer
+
+
+def header(message: str | bytes) -> Any:
+    assert isinstance(message, bytes)
+    return json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])
+
+
+def test_message_holds_header_heat_and_jpeg(serve: Serve) -> None:
+    sink = serve()
+    what = view(plain(1080, 1920))
+    with join(sink) as viewer, Feed(sink, what):
+        viewer.send("next")
+        message = viewer.recv(timeout=5)
+    assert isinstance(message, bytes)
+    head = header(message)
+    assert head["rect"] == [280, 0, 720, 720]
+    assert head["heat"] == [56, 56]
+    assert 412 <= head["heatmap_age_ms"] < 1000
+    assert head["last"] is True
+    start = 4 + int.from_bytes(message[:4], "little")
+    assert what.heat is not None
+    assert message[start : start + 56 * 56] == what.heat.values.tobytes()
+    picture = cv2.imdecode(np.frombuffer(message[start + 56 * 56 :], np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape == (720, 1280, 3)
+
+
+def test_nothing_is_encoded_while_nobody_asks(serve: Serve, encoded: list[int]) -> None:
+    sink = serve()
+    with Feed(sink, view()) as feed:
+        until(lambda: feed.seq > 5, "views")
+        with join(sink):
+            seen = feed.seq
+            until(lambda: feed.seq > seen + 5, "views with a viewer that does not ask")
+    assert encoded == []
+    assert sink.status()["frames"] == 0
+
+
+def test_slow_viewer_gets_the_newest_and_nothing_piles_up(serve: Serve) -> None:
+    sink = serve()
+    with join(sink) as viewer:
+        tracemalloc.start()
+        try:
+            with Feed(sink, view()) as feed:
+                got = []
+                for _ in range(4):
+                    asked = feed.seq
+                    viewer.send("next")
+                    got.append(header(viewer.recv(timeout=5))["seq"])
+                    assert got[-1] >= asked
+                    until(lambda asked=asked: feed.seq > asked + 20, "views that this viewer misses")  # type: ignore[misc]
+                assert got == sorted(set(got))
+                assert sink.status()["frames"] == 4
+            assert tracemalloc.get_traced_memory()[0] < 20e6  # a view is 2.8 MB, 80 went by
+        finally:
+            tracemalloc.stop()
+
+
+def test_no_more_than_two_answers_are_under_way(serve: Serve) -> None:
+    sink = serve()
+    with join(sink) as viewer:
+        for _ in range(10):
+            viewer.send("next")
+        with Feed(sink, view()) as feed:
+            until(lambda: sink.status()["frames"] == 2, "two answers")
+            seen = feed.seq
+            until(lambda: feed.seq > seen + 10, "more views")
+        # The tenth request may have come after the first answer: what counts is that asking ahead earns nothing.
+        assert sink.status()["frames"] <= 3
+        newest = [header(viewer.recv(timeout=5))["seq"] for _ in range(2)]
+        assert newest[0] < newest[1]
+
+
+@pytest.mark.parametrize(("message", "code"), [("hello", 1008), (b"next", 1008), ("next" * 300, 1009)])
+def test_unknown_and_large_messages_end_the_connection(serve: Serve, message: str | bytes, code: int) -> None:
+    sink = serve()
+    with join(sink) as viewer:
+        viewer.send(message)
+        with pytest.raises(ConnectionClosed) as closed:
+            viewer.recv(timeout=5)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == code
+    until(lambda: sink.status()["viewers"] == 0, "the viewer to be gone")
+
+
+def test_one_viewer_too_many_is_told_so(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink_module, "MAX_VIEWERS", 1)
+    sink = serve()
+    with join(sink), connect(sink.address.replace("http", "ws") + "ws") as second:
+        with pytest.raises(ConnectionClosed) as closed:
+            second.recv(timeout=5)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "1 viewers are connected already")
+
+
+def get(sink: PageSink, path: str, host: str) -> tuple[int, http.client.HTTPMessage, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=5)
+    try:
+        connection.request("GET", path, headers={"Host": host})
+        answer = connection.getresponse()
+        return answer.status, answer.msg, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:9", "127.0.0.1:8642", "127.1.2.3", "[::1]:8642"])
+def test_own_names_are_served_with_strict_headers(serve: Serve, host: str) -> None:
+    sink = serve()
+    for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")):
+        status, headers, body = get(sink, path, host)
+        assert status == 200
+        assert headers["Content-Type"].startswith(kind)
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in headers["Content-Security-Policy"]
+        assert f"connect-src 'self' ws://{host} " in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-store"
+        assert body
+    assert get(sink, "/../sink.py", host)[0] == 404
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil@127.0.0.1", "0.0.0.0", ""])
+def test_foreign_host_is_refused(serve: Serve, host: str) -> None:
+    sink = serve()
+    status, headers, body = get(sink, "/", host)
+    assert status == 421
+    assert headers["Content-Security-Policy"]
+    assert b"<html" not in body
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:1", "null"])
+def test_foreign_origin_is_refused(serve: Serve, origin: str) -> None:
+    sink = serve()
+    with pytest.raises(InvalidStatus) as refused, join(sink, origin=origin):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_foreign_host_gets_no_socket_and_the_own_origin_does(serve: Serve) -> None:
+    sink = serve()
+    port = port_of(sink)
+    rebound = socket.create_connection(("127.0.0.1", port))
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(f"ws://evil.example:{port}/ws", sock=rebound, origin=Origin(f"http://evil.example:{port}")),
+    ):
+        pass
+    assert refused.value.response.status_code == 403
+    with join(sink, origin=sink.address.rstrip("/")):
+        assert sink.status()["viewers"] == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", "127.0.0.1.example.org"])
+def test_only_loopback_is_served(host: str) -> None:
+    for refuse in (check_address, lambda config: PageSink(config, ["hall"], 0.6)):
+        with pytest.raises(UserError, match=rf"page\.host = '{re.escape(host)}': .*127\.0\.0\.1.*ssh -L 8642:"):
+            refuse(PageConfig(host=host))
+
+
+def test_taken_port_is_refused_and_free_again_after_close(serve: Serve) -> None:
+    config = PageConfig(port=0)
+    sink = PageSink(config, ["hall"], 0.6)
+    port = port_of(sink)
+    taken = PageConfig(port=port)
+    with pytest.raises(UserError, match=rf"port {port} is taken: .*--set page\.port={port + 1}"):
+        check_address(taken)
+    sink.start()
+    with join(sink) as viewer, Feed(sink, view()):
+        viewer.send("next")
+        viewer.recv(timeout=5)
+        start = time.monotonic()
+        sink.close()
+        assert time.monotonic() - start < 2
+        with pytest.raises(ConnectionClosed):
+            viewer.recv(timeout=5)
+    check_address(taken)
+
+
+def test_address_is_checked_without_a_web_server() -> None:
+    code = "import sys, rtx.show.page; print([m for m in ('starlette', 'uvicorn', 'torch', 'cv2') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
