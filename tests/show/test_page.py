@@ -167,7 +167,7 @@ def shown(page: Page, sink: PageSink, what: View) -> Image:
 
 
 def quiet(page: Page) -> None:
-    """Wait until all that the page got is drawn and answered."""
+    """Wait until all that the page of one camera got is drawn and answered."""
     until(lambda: page.evaluate("rtx.sent === rtx.messages + 1"), "the page to have drawn all it got")
 
 
@@ -196,7 +196,6 @@ def test_tile_says_what_is_done_and_how(serve: Serve, page: Page) -> None:
     lost = view(camera="court-2", camera_state="camera lost 12 s", worker_state="silent 3 s", evidence=False)
     with Feed(sink, view(motion_share=0.63, uncertainty_ms=3.2), lost):
         until(lambda: seq(page) and seq(page, "court-2"), "both tiles")
-    quiet(page)
     hall, court = "[data-camera='hall'] ", "[data-camera='court-2'] "
     assert words(page, hall + ".name") == "hall"
     rows = page.evaluate("() => [...document.querySelectorAll(`[data-camera='hall'] li`)].map(row => row.innerText)")
@@ -305,7 +304,7 @@ def test_no_heat_paints_nothing(serve: Serve, page: Page) -> None:
 def test_controls_act_at_once_without_a_message_and_are_remembered(serve: Serve, page: Page) -> None:
     sink = serve()
     sent: list[object] = []
-    page.on("websocket", lambda socket: socket.on("framesent", sent.append))
+    page.on("websocket", lambda socket: socket.on("framesent", lambda payload: sent.append(payload)))
     visit(page, sink)
     at_first = shown(page, sink, view())
     assert words(page, "#opacity-word") == "60 %"

@@ -52,6 +52,7 @@ class PageSink:
         self._cameras = cameras
         self._hello = msgspec.json.encode(Hello(cameras=cameras, opacity=opacity)).decode()
         self._newest: dict[str, Shot] = {}
+        self._pictures: dict[str, Picture] = {}
         self._numbers = count(1)
         self._viewers: tuple[_Viewer, ...] = ()
         self._frames = self._bytes = 0
@@ -76,15 +77,23 @@ class PageSink:
 
     def show(self, view: View) -> None:
         """Offer a view to the viewers; costs next to nothing while none of them waits."""
-        last = self._newest.get(view.camera)
         if self._loop is None or not any(viewer.credit for viewer in self._viewers):
             # Kept, it would be sent to the next viewer who asks, however old it is then.
             self._newest.pop(view.camera, None)
             return
-        same = last is not None and last.picture.frame == (view.epoch, view.seq)
-        picture = last.picture if last is not None and same else Picture(view)
+        picture = self._pictures.get(view.camera)
+        if picture is None or picture.frame != (view.epoch, view.seq):
+            picture = self._pictures[view.camera] = Picture(view)
         self._newest[view.camera] = Shot(next(self._numbers), view, picture)
         self._loop.call_soon_threadsafe(self._wake)
+
+    def refresh(self, view: View) -> None:
+        """The last frame with new states and ages: sent like a new one, its JPEG made already."""
+        self.show(view)
+
+    def quit(self) -> bool:
+        """A page cannot end the run."""
+        return False
 
     def status(self) -> dict[str, int]:
         """Viewers now; frames and bytes sent to all of them so far."""

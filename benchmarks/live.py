@@ -1,0 +1,145 @@
+"""The whole way, live: a 720p30 file and the synthetic pattern through all processes, with the page served.
+
+The page's viewer runs elsewhere: here a client takes what a browser would take, undecoded, and once a second reads the
+capture clock off the pixels of one picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import msgspec
+import numpy as np
+from websockets.sync.client import connect
+
+from benchmarks.record import keep, percentiles, show
+from rtx.capture.clockbars import read_clock
+from rtx.capture.source import Stamp
+from rtx.capture.synthetic import Synthetic
+from rtx.clock import NS_PER_S, ms, now
+from rtx.config import Camera, Pipeline, of_sources
+from rtx.report import RunReport, summarise
+from rtx.supervise import Supervisor
+
+GOALS = {"shown of 30": 29.0, "explained a second": 2.5, "heatmap age p95 ms": 900.0}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seconds", type=float, default=30, help="of each run, after the first heatmap")
+    options.add_argument("--explainer", default="cam")
+    options.add_argument("--port", type=int, default=8652)
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        movie = Path(folder) / "720p30.mp4"
+        _write_movie(movie, chosen.seconds + 25)
+        runs = {
+            "file 720p30": _run(str(movie), chosen.seconds, chosen.explainer, chosen.port),
+            "synthetic 720p30": _run("synthetic:?size=1280x720&fps=30", chosen.seconds, chosen.explainer, chosen.port + 1),
+        }
+    header = ["source", "shown /s", "explained /s", "heatmap ms p50", "p95", "misaligned p95", "pixels ms p50", "misses", "worker CPU ms a frame"]
+    rows = []
+    for name, run in runs.items():
+        report, ages = run["report"], run["report"]["ages_ms"]
+        rows.append([
+            name, report["display_fps"], report["explained_per_s"], ages["heatmap"]["p50"], ages["heatmap"]["p95"],
+            ages["misalignment"]["p95"], run["pixel_age_ms"]["p50"], report["deadline_misses"],
+            report["cpu_ms_per_frame"]["worker"],
+        ])  # fmt: skip
+    show(f"live, {chosen.seconds:g} s each, {chosen.explainer}", header, rows)
+    keep("live", {"goals": GOALS, "runs": runs})
+
+
+def _write_movie(path: Path, seconds: float) -> None:
+    """The synthetic pattern as H.264, 720p30, as a camera would record it."""
+    source = Synthetic(Camera(source="synthetic:?size=1280x720&fps=30", pace="every"), threading.Event())
+    source.open()
+    picture = np.empty((720, 1280, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        stream.time_base = Fraction(1, 30)
+        for number in range(int(seconds * 30)):
+            drawn: Stamp | None = source.read(lambda height, width: picture)
+            assert drawn is not None
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def _run(source: str, seconds: float, explainer: str, port: int) -> dict[str, Any]:
+    """All processes over one source, a viewer that only takes; what it came to."""
+    pipeline = of_sources([source], [f"worker.explainer={json.dumps(explainer)}", f"page.port={port}"])
+    viewer = _Taker(pipeline)
+    with Supervisor(pipeline) as run:
+        thread = threading.Thread(target=viewer.take, daemon=True)
+        deadline = now() + 60 * NS_PER_S
+        until: int | None = None
+        while run.step() and now() < (until or deadline):
+            if not thread.ident and any(c.status and c.status.running for c in run.children if c.role == "display"):
+                thread.start()
+            if until is None and summarise(run).first_heatmap_s is not None:
+                until = now() + int((seconds + 2) * NS_PER_S)  # The first 2 s are warm-up.
+        viewer.stop.set()
+        if thread.ident:
+            thread.join(5)
+    report: RunReport = summarise(run)
+    return {
+        "report": msgspec.to_builtins(report),
+        "pixel_age_ms": percentiles(viewer.pixel_ages),
+        "viewer": {"pictures": viewer.pictures, "per_s": round(viewer.pictures / max(1e-9, viewer.seconds), 2)},
+    }
+
+
+class _Taker:
+    """A page's viewer without a screen: asks as the browser does, decodes one picture a second."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.stop = threading.Event()
+        self.pictures = 0
+        self.seconds = 0.0
+        self.pixel_ages: list[float] = []
+        self._address = f"{pipeline.page.host}:{pipeline.page.port}"
+
+    def take(self) -> None:
+        begun = looked = time.monotonic()
+        with connect(f"ws://{self._address}/ws", origin=f"http://{self._address}", max_size=1 << 24) as socket:  # type: ignore[arg-type]
+            socket.recv()
+            for _ in range(2):
+                socket.send("next")
+            while not self.stop.is_set():
+                try:
+                    message = socket.recv(timeout=1)
+                except TimeoutError:
+                    continue
+                arrived = now()
+                assert isinstance(message, bytes)
+                length = int.from_bytes(message[:4], "little")
+                header = msgspec.json.decode(message[4 : 4 + length])
+                self.pictures += 1
+                if header["last"]:
+                    socket.send("next")
+                if time.monotonic() - looked > 1:
+                    looked = time.monotonic()
+                    self._look(message[4 + length + header["heat"][0] * header["heat"][1] :], arrived)
+                self.seconds = time.monotonic() - begun
+
+    def _look(self, jpeg: bytes, arrived: int) -> None:
+        taken = read_clock(np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8))
+        # A file's bars tell when it was made, not when it was shown.
+        if taken is not None and 0 <= arrived - taken < 10 * NS_PER_S:
+            self.pixel_ages.append(ms(arrived - taken))
+
+
+if __name__ == "__main__":
+    main()
