@@ -2,7 +2,7 @@
 # System packages that some tests need: installed where we may, named where we may not (those tests then skip).
 set -u
 
-packages="libgl1 libglib2.0-0 xvfb chromium iproute2 gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi
+packages="libgl1 libglib2.0-0 xvfb xdotool chromium iproute2 gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi
 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly"
 
 command -v dpkg >/dev/null || { echo "not a Debian-like system; tests that need these will skip:" $packages; exit 0; }

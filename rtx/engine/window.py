@@ -141,4 +141,7 @@ class Window:
         return np.roll(self._times, -(self._count % len(self._times)))
 
     def _begins_anew(self, frame: Frame) -> bool:
-        return self._count == 0 or frame.epoch != self._epoch or frame.pixels.shape[:2] != self._picture
+        if self._count == 0 or frame.epoch != self._epoch or frame.pixels.shape[:2] != self._picture:
+            return True
+        # Another host's clock was corrected: waiting until it has caught up could take for ever.
+        return bool(frame.t_capture < self._times[(self._count - 1) % len(self._times)] - self._stride)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from rtx.clock import now
 from rtx.config import Link
+from rtx.errors import UserError
 from rtx.link.offset import ClockAnswer, ClockOffset
 from rtx.link.ring import DEFAULT_MEMORY, RingGone, RingReader, RingWriter, Torn
 from rtx.link.sockets import Sockets, endpoint
-from rtx.link.wire import BadMessage, CameraState, FrameJpeg, FrameRef, pack, unpack_frame
+from rtx.link.wire import MAX_MESSAGE_BYTES, BadMessage, CameraState, FrameJpeg, FrameRef, pack, unpack_frame
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class FrameWriter:
         if self._ring is None:
             quality = [cv2.IMWRITE_JPEG_QUALITY, self._link.jpeg_quality]
             self._last = pack(FrameJpeg(**about, jpeg=cv2.imencode(".jpg", self._picture, quality)[1].tobytes()))
+            if len(self._last) > MAX_MESSAGE_BYTES:  # The reader's end would close the connection, for good.
+                raise UserError(
+                    f"camera {self.camera!r}: a frame of {width} x {height} makes {len(self._last) / 2**20:.0f} MB of "
+                    f"JPEG, a message holds {MAX_MESSAGE_BYTES >> 20}; lower link.jpeg_quality or camera.width"
+                )
         else:
             self._ring.end(self.seq)
             self._last = pack(FrameRef(**about, ring=self._ring.address, slot=self._slot))

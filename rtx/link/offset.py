@@ -39,6 +39,8 @@ class ClockOffset:
         self.socket = socket
         self._every = int(every_s * 1e9)
         self._asked = 0
+        self._open: deque[int] = deque(maxlen=64)
+        """Questions not answered yet. On a slow way several are under way at once."""
         self._trips: deque[tuple[int, int]] = deque(maxlen=keep)
 
     @property
@@ -60,7 +62,8 @@ class ClockOffset:
             arrived = now()
             if len(answer) == _ANSWER.size:
                 asked, told = _ANSWER.unpack(answer)
-                if asked == self._asked:
+                if asked in self._open:
+                    self._open.remove(asked)
                     self._learn(arrived - asked, told - (asked + arrived) // 2)
         every = self._every if len(self._trips) >= 4 else self._every // 10
         if now() - self._asked >= every:
@@ -69,6 +72,7 @@ class ClockOffset:
                 self.socket.send(_ASK.pack(self._asked), zmq.NOBLOCK)
             except zmq.Again:
                 return
+            self._open.append(self._asked)
 
     def _learn(self, trip: int, offset: int) -> None:
         if self._trips and abs(offset - self.offset) > trip // 2 + self.uncertainty + _LEAP:

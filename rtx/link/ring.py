@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import mmap
 import os
 import secrets
 import sys
+from collections.abc import Iterator
 from multiprocessing import resource_tracker, shared_memory
 from typing import Literal
 
@@ -90,7 +92,7 @@ class RingWriter:
             self._fd = -1
         if self._segment is not None:
             self._segment.unlink()
-            _close_segment(self._segment)
+            self._segment.close()
             self._segment = None
 
 
@@ -120,6 +122,7 @@ class RingReader:
         if self.slots * 8 > _PAGE or 2 * _PAGE + self.slots * slot_bytes > size:
             raise RingGone("the ring's header says more than there is")
         self._layout = _Layout(self._buffer, self.slots, slot_bytes)
+        self._layout.pixels.flags.writeable = False  # Named memory could be written to.
 
     def view(self, seq: int, slot: int, height: int, width: int) -> NDArray[np.uint8]:
         """The pixels where they lie, without a copy: use them, then `check`. Raises Torn."""
@@ -140,7 +143,7 @@ class RingReader:
     def close(self) -> None:
         del self._layout, self._buffer
         if self._segment is not None:
-            _close_segment(self._segment)
+            self._segment.close()
 
 
 def _sealed(size: int) -> int:
@@ -157,8 +160,14 @@ def _sealed(size: int) -> int:
 
 def _allocate(fd: int, size: int, what: str) -> None:
     """Take all pages now: a full shared memory is then an error that can be printed instead of a bus error later."""
-    try:
+    with _enough(size, what):
         os.posix_fallocate(fd, 0, size)
+
+
+@contextlib.contextmanager
+def _enough(size: int, what: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM):
             raise
@@ -168,10 +177,22 @@ def _allocate(fd: int, size: int, what: str) -> None:
         ) from None
 
 
-def _named(size: int) -> shared_memory.SharedMemory:
+class _Segment(shared_memory.SharedMemory):
+    """A segment that can be closed while views of its pixels live: the mapping then goes with the last of them."""
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except BufferError:
+            self._buf = self._mmap = None
+            super().close()
+
+
+def _named(size: int) -> _Segment:
     _sweep()
     name = f"rtx-{os.getpid()}-{_started(os.getpid())}-{secrets.token_hex(4)}"
-    segment = shared_memory.SharedMemory(name, create=True, size=size)
+    with _enough(size, "memory"):
+        segment = _Segment(name, create=True, size=size)
     if hasattr(os, "posix_fallocate"):
         try:
             _allocate(segment._fd, size, "memory (/dev/shm)")  # type: ignore[attr-defined]
@@ -182,9 +203,9 @@ def _named(size: int) -> shared_memory.SharedMemory:
     return segment
 
 
-def _attach(name: str) -> shared_memory.SharedMemory:
+def _attach(name: str) -> _Segment:
     try:
-        segment = shared_memory.SharedMemory(name)
+        segment = _Segment(name)
     except (OSError, ValueError) as error:
         raise RingGone(f"no segment {name!r}: {error}") from None
     # Python < 3.13 believes that whoever maps a segment owns it, and would unlink it under the living writer.
@@ -193,17 +214,9 @@ def _attach(name: str) -> shared_memory.SharedMemory:
     return segment
 
 
-def _buffer(segment: shared_memory.SharedMemory) -> memoryview:
+def _buffer(segment: _Segment) -> memoryview:
     assert segment.buf is not None
     return segment.buf
-
-
-def _close_segment(segment: shared_memory.SharedMemory) -> None:
-    """Unmap, where no view of the pixels is left; else the mapping goes with the last view."""
-    try:
-        segment.close()
-    except BufferError:
-        segment._mmap = None  # type: ignore[attr-defined]
 
 
 def _map_of_other(pid: int, fd: int) -> mmap.mmap:

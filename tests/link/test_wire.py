@@ -233,7 +233,9 @@ def test_a_false_header_in_a_comment_deceives_nobody(filler: bytes):
     assert jpeg_size(crafted) in (None, (36, 64))
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\x89PNG\r\n", b"\xff\xd8\xff\xc0\x00", b"\xff\xd8" + b"\xff" * 50])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8", b"\x89PNG\r\n", b"\xff\xd8\xff\xc0\x00", b"\xff\xd8" + b"\xff" * 50]
+)
 def test_what_is_no_jpeg_has_no_size(data: bytes):
     assert jpeg_size(data) is None
 
