@@ -31,6 +31,9 @@ app.add_typer(keys, name="keys")
 
 console = Console(highlight=False)
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""Click's; newer releases of typer bring a click of their own."""
+
 Explainer = Annotated[
     str | None, typer.Option(help="ksigma, cam, contrast; then steps: [bold]'ksigma | selective(n=4)'[/]")
 ]
@@ -48,13 +51,23 @@ Changes = Annotated[
 def main() -> NoReturn:
     """Entry of the console script."""
     try:
-        app(standalone_mode=True)
+        code = app(prog_name="rtx", standalone_mode=False)
     except UserError as error:
-        print(f"rtx: {redact(error)}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        context = getattr(error, "ctx", None)
+        _fail(f"{error.format_message().rstrip('.')}; see `{context.command_path if context else 'rtx'} --help`")  # type: ignore[attr-defined]
     except BrokenPipeError:
         sys.exit(0)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(text: str) -> NoReturn:
+    print(f"rtx: {redact(' '.join(text.split()))}", file=sys.stderr)
+    sys.exit(2)
 
 
 @app.command()

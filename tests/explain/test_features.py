@@ -20,7 +20,9 @@ from rtx.link.wire import Cells
 from rtx.nets.forward import Forward
 
 
-def a_forward(features: torch.Tensor, classes: int = 5, size: tuple[int, int, int] = (16, 48, 48), seed: int = 0) -> Forward:
+def a_forward(
+    features: torch.Tensor, classes: int = 5, size: tuple[int, int, int] = (16, 48, 48), seed: int = 0
+) -> Forward:
     """A forward pass with these features, random head, plain pooling."""
     g = torch.Generator().manual_seed(seed)
     n, channels, t, _, _ = features.shape
@@ -28,9 +30,7 @@ def a_forward(features: torch.Tensor, classes: int = 5, size: tuple[int, int, in
     logits = features.float().mean(dim=(2, 3, 4)) @ weight.T
     shape = features.shape[2:]
     cells = Cells(tuple(s / c for s, c in zip(size, shape, strict=True)), (1.5, 9.0, 7.0))
-    return Forward(
-        torch.zeros(n, 3, *size), features, logits, weight, torch.ones(t), logits.argmax(1), cells, size[0]
-    )
+    return Forward(torch.zeros(n, 3, *size), features, logits, weight, torch.ones(t), logits.argmax(1), cells, size[0])
 
 
 def random_features(n: int = 2, channels: int = 6, t: int = 4, side: int = 5, seed: int = 0) -> torch.Tensor:
@@ -107,7 +107,9 @@ def test_cam_is_its_definition(tau: float):
 def test_cam_is_torch_cams():
     torchcam = pytest.importorskip("torchcam.methods", reason="torch-cam is not installed")
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv3d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 5)).eval()
+    network = nn.Sequential(
+        nn.Conv3d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 5)
+    ).eval()
     clip = torch.randn(1, 3, 6, 12, 12)
     with torchcam.CAM(network, target_layer="1", fc_layer="4") as extractor:
         logits = network(clip)
@@ -177,7 +179,13 @@ def test_the_spline_overshoots_and_linear_does_not():
 def test_maps_are_finite_whatever_the_features(n, channels, t, side, scale, seed):
     features = random_features(n, channels, t, side, seed) * scale
     forward = a_forward(features)
-    for relevance in (ksigma(forward), ksigma(forward, per_frame=True), cam(forward), cam(forward, tau=0.5), contrast(forward)):
+    for relevance in (
+        ksigma(forward),
+        ksigma(forward, per_frame=True),
+        cam(forward),
+        cam(forward, tau=0.5),
+        contrast(forward),
+    ):
         assert relevance.shape == (n, t, side, side)
         assert torch.isfinite(relevance).all()
 

@@ -11,7 +11,9 @@ from rtx.explain.registry import DECLARED, parse
 LABELS = ("bowling", "playing cricket", "playing tennis")
 
 
-@pytest.mark.parametrize("text", ["ksigma", "ksigma(k=2.5)", "cam(tau=0.5) | selective(n=2.0)", "ksigma(weights='channel')"])
+@pytest.mark.parametrize(
+    "text", ["ksigma", "ksigma(k=2.5)", "cam(tau=0.5) | selective(n=2.0)", "ksigma(weights='channel')"]
+)
 def test_chains_read_back_as_they_were_written(text: str):
     assert str(parse(text)) == text
 

@@ -65,7 +65,8 @@ def test_the_age_in_the_browser_is_the_age_on_its_pixels(tmp_path: Path):
         explained = "Object.values(window.rtx?.tiles ?? {}).some(tile => tile.heatmapAge !== null)"
         until(lambda: page.evaluate(explained), 60)
         ages = []
-        for _ in range(60):
+        begun = now()
+        while now() - begun < 4e9:  # The report leaves out the first 2 s.
             taken = read_clock(_pixels(page))
             if taken is not None:
                 ages.append((now() - taken) / 1e6)

@@ -56,7 +56,8 @@ def test_convolutions_pad_as_tensorflow_does(size, kernel, stride):
 
 @pytest.mark.parametrize("size", [(6, 9, 12), (7, 8, 11), (1, 14, 7)])
 @pytest.mark.parametrize(
-    ("kernel", "stride"), [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3), (1, 1, 1))]
+    ("kernel", "stride"),
+    [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3), (1, 1, 1))],
 )
 def test_pools_pad_with_what_never_wins(size, kernel, stride):
     x = torch.randn(2, 3, *size).relu()

@@ -19,7 +19,9 @@ from rtx.show.view import Heat, View
 I3D_CELLS = Cells((4.0, 32.0, 32.0), (2.25, 23.0, 23.0))
 
 
-def an_explanation(values: np.ndarray, p: float = 1.0, peak: float = 1.0, rect: Rect = Rect(0, 0, 224, 224), **about) -> Explanation:
+def an_explanation(
+    values: np.ndarray, p: float = 1.0, peak: float = 1.0, rect: Rect = Rect(0, 0, 224, 224), **about
+) -> Explanation:
     relevance = RelevanceMap.of(values.astype(np.float32), I3D_CELLS, (16, 224, 224))
     return Explanation(**{
         "camera": "c", "epoch": 0, "first_seq": 0, "last_seq": 15, "t_frames": tuple(range(16)), "height": 224,
@@ -121,7 +123,9 @@ def test_no_evidence_no_heat():
 def replace_map(explanation: Explanation, values: np.ndarray) -> Explanation:
     import msgspec
 
-    return msgspec.structs.replace(explanation, map=RelevanceMap.of(values.astype(np.float32), I3D_CELLS, (16, 224, 224)))
+    return msgspec.structs.replace(
+        explanation, map=RelevanceMap.of(values.astype(np.float32), I3D_CELLS, (16, 224, 224))
+    )
 
 
 def test_an_empty_hall_is_not_painted(i3d):

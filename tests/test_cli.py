@@ -1,0 +1,312 @@
+"""The command: every mistake one clear line and exit code 2, help that can be read, output for machines, no passwords."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.running import COMMAND, SMALL, Running
+from tests.waiting import until
+
+PASSWORD = "geheim"
+
+
+def fails(*arguments: str, env: dict[str, str] | None = None, seconds: float = 30) -> str:
+    """The one line that a mistake is answered with."""
+    with Running(*arguments, env=env) as rtx:
+        code = rtx.end(seconds)
+        said = rtx.err
+        assert "Traceback" not in said + rtx.out
+        assert (code, said.count("\n")) == (2, 1), said
+        assert said.startswith("rtx: ")
+        assert rtx.leftovers() == []
+    return said.strip()
+
+
+def matches(pattern: str, said: str) -> None:
+    assert re.search(pattern, said), said
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(b"\0\0\0\x18ftypmp42" + os.urandom(2000))
+    return path
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+MISTAKES = {
+    "unknown model": (["run", SMALL, "--model", "i3d-k40"], "unknown model 'i3d-k40': did you mean 'i3d-k400'"),
+    "unknown explainer": (["run", SMALL, "--explainer", "ksgima"], "'ksgima': did you mean 'ksigma'"),
+    "unknown step": (["run", SMALL, "--explainer", "cam | selektive"], "'selektive': did you mean 'selective'"),
+    "unknown parameter": (["run", SMALL, "--explainer", "ksigma(q=3)"], "q"),
+    "value out of range": (["run", SMALL, "--explainer", "ksigma(k=99)"], r"k.*99"),
+    "value of no number": (["run", SMALL, "--explainer", "ksigma(k=x)"], "k.*x"),
+    "chain that is none": (["run", SMALL, "--explainer", "ksigma("], r"ksigma\("),
+    "unknown class": (["run", SMALL, "--target", "playing criket"], "did you mean 'playing cricket'"),
+    "class out of range": (["run", SMALL, "--target", "4000"], r"0\.\.399"),
+    "unknown device": (["run", SMALL, "--device", "gpu"], "device.*gpu.*"),
+    "unknown sink": (["run", SMALL, "--show", "widow"], "'widow': did you mean 'window'"),
+    "no sink": (["run", SMALL, "--show", ""], "sink"),
+    "sink of another kind of file": (["run", SMALL, "--show", "file:x.avi"], r"must end in \.mp4"),
+    "sink in a missing folder": (["run", SMALL, "--show", "file:nowhere/x.mp4"], "nowhere"),
+    "missing file": (["run", "nowhere.mp4"], "no file 'nowhere.mp4'"),
+    "missing pipeline": (["run", "nowhere.toml"], r"nowhere\.toml.*No such file"),
+    "no source": (["run"], "nothing to run.*rtx demo"),
+    "unknown kind of stream": (["run", "rstp://127.0.0.1/x", "--show", "none"], "rstp.*did you mean 'rtsp'"),
+    "dead stream": (["run", "rtsp://127.0.0.1:9/x", "--show", "none"], r"rtsp://127\.0\.0\.1:9/x.*refused"),
+    "unknown host": (["run", "rtsp://nowhere.invalid/x", "--show", "none"], r"nowhere\.invalid.*unknown host"),
+    "no camera": (["run", "7", "--show", "none"], "7"),
+    "no camera of that name": (["run", "Logitehc", "--show", "none"], "Logitehc"),
+    "unknown option of a pattern": (["run", "synthetic:?sise=9x9", "--show", "none"], "did you mean 'size'"),
+    "window without a display": (["run", SMALL, "--show", "window"], "DISPLAY is not set.*--show page"),
+    "address that is not loopback": (["run", SMALL, "--set", "page.host=0.0.0.0"], "page.host.*tokens"),
+    "setting that is none": (["run", SMALL, "--set", "nonsense"], "--set 'nonsense'.*section.key=value"),
+    "setting of no section": (["run", SMALL, "--set", "pgae.port=1"], "'pgae'.*did you mean 'page'"),
+    "setting of a wrong type": (["run", SMALL, "--set", "page.port=high"], r"page\.port.*got 'high'"),
+    "report into a missing folder": (
+        ["run", SMALL, "--show", "none", "--report", "nowhere/r.json"], "--report.*'nowhere'",
+    ),
+    "report that is a folder": (["run", SMALL, "--show", "none", "--report", "/tmp"], "--report.*/tmp"),
+    "variable that is not set": (["run", "env:RTX_NOT_SET"], "RTX_NOT_SET is not set"),
+    "tcp without keys": (["run", SMALL, "--set", "link.frames=tcp://127.0.0.1:5000", "--show", "none"], "rtx keys new"),
+    "every frame of a stream": (["run", "rtsp://127.0.0.1:9/x", "--set", "camera.pace=every"], "pace.*files"),
+    "unknown command": (["rnu"], "'rnu'.*'?run'?.*rtx --help"),
+    "unknown option": (["run", SMALL, "--nope"], "--nope.*rtx run --help"),
+    "option without its value": (["run", SMALL, "--seconds"], "--seconds.*--help"),
+    "value that is no number": (["run", SMALL, "--seconds", "soon"], "--seconds.*rtx run --help"),
+    "explain nothing": (["explain"], "FILE.*rtx explain --help"),
+    "explain a missing file": (["explain", "nowhere.mp4"], "no file 'nowhere.mp4'"),
+    "explain on no device": (["explain", "x.mp4", "--device", "tpu"], "unknown device 'tpu'"),
+    "explain into another kind of file": (["explain", "x.mp4", "-o", "x.doc"], r"x\.doc"),
+    "show an unknown model": (["models", "show", "i3d"], "did you mean 'i3d-k400'"),
+    "keys into a missing folder": (["keys", "new", "nowhere/keys.json"], "nowhere/keys.json"),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("weights")
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_one_line_for(mistake: str):
+    arguments, named = MISTAKES[mistake]
+    matches(named, fails(*arguments))
+
+
+@pytest.mark.usefixtures("weights")
+def test_one_line_for_a_file_that_is_no_video(broken: Path):
+    matches(r"broken\.mp4' is not a video", fails("run", str(broken), "--show", "none"))
+    matches(r"broken\.mp4' is not a video", fails("explain", str(broken)))
+
+
+@pytest.mark.usefixtures("weights")
+def test_one_line_for_a_time_beyond_the_file(clips: Path):
+    matches(r"--at 900 s is outside", fails("explain", str(clips / "arm_wrestling.mp4"), "--at", "900"))
+
+
+@pytest.mark.usefixtures("weights")
+def test_one_line_for_a_port_that_is_taken(taken: int):
+    matches(rf"port {taken} is taken.*page\.port", fails("run", SMALL, "--set", f"page.port={taken}"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 5000, pickle.dumps({"a": print})], ids=["cut off", "replaced", "pickle with code"]
+)
+def test_one_line_for_damaged_weights(content: bytes, tmp_path: Path):
+    path = tmp_path / "models" / "i3d-k400" / "weights.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    for command in (["run", SMALL, "--show", "none"], ["explain", "x.mp4"], ["models", "check", "i3d-k400"]):
+        said = fails(*command, env={"RTX_CACHE": str(tmp_path)})
+        matches("weights of i3d-k400 are damaged or replaced.*rtx models pull i3d-k400", said)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[[camera\n", "not readable as TOML"),
+        ("[[camera]]\nsource = '0'\nmirorr = true\n", "mirorr.*did you mean.*mirror"),
+        ("[[camera]]\nsource = 0\n", "source.*got 0"),
+        ("[page]\nport = 1\n", r"no \[\[camera\]\]"),
+    ],
+    ids=["no TOML", "wrong key", "wrong type", "no camera"],
+)
+def test_one_line_for_a_pipeline_with(text: str, named: str, tmp_path: Path):
+    path = tmp_path / "hall.toml"
+    path.write_text(text)
+    said = fails("run", str(path))
+    matches(named, said)
+    assert "hall.toml" in said
+
+
+def rtx(*arguments: str) -> str:
+    """What a command that ends well prints."""
+    done = subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False,
+        env=os.environ | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["", "run", "demo", "explain", "models", "models list", "models pull", "doctor", "keys", "keys new"]
+)
+def test_help_reads_well_in_80_columns(command: str):
+    text = rtx(*command.split(), "--help")
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Usage: rtx" in text
+    assert "[bold]" not in text
+    assert "…" not in text
+
+
+def test_help_names_every_option_that_there_is():
+    text = rtx("run", "--help")
+    for option in ("--model", "--explainer", "--target", "--device", "--show", "--seconds", "--report", "--set"):
+        assert option in text
+
+
+@pytest.mark.parametrize("command", ["", "run", "explain"])
+def test_help_does_not_load_torch(command: str):
+    """1.3 s and 200 MB that nobody who reads help wants to wait for."""
+    code = (
+        "import sys\nfrom rtx.cli import main\n"
+        f"sys.argv = ['rtx', *{command.split()!r}, '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(*(name for name in ('torch', 'cv2', 'av', 'zmq', 'uvicorn') if name in sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == ""
+
+
+def test_without_a_command_it_shows_its_help():
+    done = subprocess.run([*COMMAND], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "Commands" in done.stdout + done.stderr
+
+
+def test_models_are_listed_and_shown():
+    assert "i3d-k400" in rtx("models", "list")
+    assert "playing cricket" in rtx("models", "show", "i3d-k400")
+
+
+def test_the_doctor_looks_at_everything():
+    text = rtx("doctor").lower()
+    for thing in ("core", "bf16", "cuda", "onnx runtime", "camera", "display", "shared memory", "port"):
+        assert thing in text, thing
+
+
+EXPLAINED = {"model", "explainer", "device", "backend", "precision", "at_s", "top", "target", "map", "ms"}
+
+
+@pytest.mark.usefixtures("weights")
+def test_an_explanation_for_machines(clips: Path):
+    about = json.loads(rtx("explain", str(clips / "arm_wrestling.mp4"), "--json", "--explainer", "cam"))
+    assert set(about) >= EXPLAINED
+    assert set(about["map"]) >= {"shape", "min", "max", "evidence"}
+    assert set(about["ms"]) >= {"forward", "explain"}
+    assert about["top"][0]["label"] == "arm wrestling" == about["target"]
+    assert about["top"][0]["p"] == max(top["p"] for top in about["top"])
+    assert len(about["map"]["shape"]) == 3
+
+
+@pytest.mark.usefixtures("weights")
+def test_a_class_blind_explanation_has_no_target(clips: Path):
+    about = json.loads(rtx("explain", str(clips / "arm_wrestling.mp4"), "--json", "--explainer", "ksigma", "--at", "4"))
+    assert about["target"] is None
+    assert about["at_s"] == pytest.approx(4, abs=0.05)
+
+
+REPORTED = {
+    "model", "explainer", "device", "backend", "precision", "seconds", "captured", "shown", "display_fps",
+    "explained_per_s", "ages_ms", "deadline_misses", "drops", "restarts", "cpu_ms_per_frame", "rss_mb",
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("weights")
+def test_a_report_for_machines():
+    """Together with --seconds, and with what is said meanwhile."""
+    with Running("run", SMALL, "--show", "none", "--seconds", "12", "--report", "REPORT") as run:
+        pass
+    with running_with_report("run", SMALL, "--show", "none", "--seconds", "11") as run:
+        assert run.end(40) == 0
+        about = run.report
+        assert run.err == ""
+        assert run.leftovers() == []
+    assert set(about) >= REPORTED
+    for age in ("pickup", "heatmap", "misalignment"):
+        assert set(about["ages_ms"][age]) >= {"p50", "p95", "p99", "max", "n"}
+    assert 11 <= about["seconds"] < 20
+    assert about["captured"] >= about["shown"] > 50
+    assert about["explained_per_s"] > 0
+    assert about["precision"] in ("fp32", "bf16")
+    processes = {"worker", "display", "grabber camera"}
+    assert set(about["restarts"]) == set(about["cpu_ms_per_frame"]) == set(about["rss_mb"]) == processes
+    assert set(about["restarts"].values()) == {0}
+    assert all(isinstance(count, int) for count in about["drops"].values())
+
+
+def running_with_report(*arguments: str, env: dict[str, str] | None = None) -> Running:
+    run = Running(*arguments, "--report", "-", env=env)
+    run._command[-1] = str(run.report_path)
+    return run
+
+
+def spoken(run: Running) -> str:
+    """Everything that somebody else may read of a run."""
+    lines = [run.out, run.err]
+    for pid in run.family():
+        try:
+            lines.append(Path(f"/proc/{pid}/cmdline").read_text())
+        except OSError:
+            continue
+    if run.report_path.exists():
+        lines.append(run.report_path.read_text())
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("password", [PASSWORD, f"{PASSWORD}@/:?#"])
+def test_a_password_in_a_dead_cameras_url_is_not_repeated(password: str):
+    said = fails("run", f"rtsp://user:{password}@127.0.0.1:9/x?token={PASSWORD}", "--show", "none")
+    assert PASSWORD not in said
+
+
+def test_a_password_in_a_wrong_setting_is_not_repeated():
+    assert PASSWORD not in fails("run", SMALL, "--set", f"page.port=rtsp://a:{PASSWORD}@h/x")
+    assert PASSWORD not in fails("run", SMALL, f"--nope=rtsp://a:{PASSWORD}@h/x")
+    assert PASSWORD not in fails("run", f"rstp://user:{PASSWORD}@127.0.0.1:9/x", "--show", "none")
+
+
+@pytest.mark.parametrize("where", ["url", "env"])
+def test_a_password_does_not_show_while_it_runs(where: str):
+    """A second camera keeps the run alive; the first is reported as lost again and again."""
+    url = f"rtsp://user:{PASSWORD}@127.0.0.1:9/x?token={PASSWORD}"
+    source, env = (url, {}) if where == "url" else ("env:CAMERA", {"CAMERA": url})
+    run = running_with_report(
+        "run", source, SMALL, "--show", "none", "--seconds", "7", "--set", 'link.parts=["capture", "show"]', env=env
+    )
+    with run:
+        until(lambda: len(run.children()) >= 3, 10)
+        for child in run.children():
+            assert PASSWORD not in Path(f"/proc/{child}/cmdline").read_text()
+        if where == "env":
+            assert PASSWORD not in Path(f"/proc/{run.process.pid}/cmdline").read_text()
+        until(lambda: "camera lost" in run.out, 15)
+        assert run.end(30) == 0
+        assert PASSWORD not in spoken(run)
+        assert "camera lost" in json.dumps(run.report["states"])
