@@ -54,7 +54,15 @@ def main() -> None:
         ]
         for name in TRANSPORTS
     ]  # fmt: skip
-    header = ["transport", "p50 ms", "p95 ms", "CPU ms a frame, both sides", "slow: p50 ms", "slow: at the end, ms", "slow: MB grown"]
+    header = [
+        "transport",
+        "p50 ms",
+        "p95 ms",
+        "CPU ms a frame, both sides",
+        "slow: p50 ms",
+        "slow: at the end, ms",
+        "slow: MB grown",
+    ]
     show(f"720p at {FPS} a second; slow = {SLOW_S * 1000:.0f} ms a frame for {chosen.slow_seconds:g} s", header, rows)
     keep("handover", {"fps": FPS, "size": [WIDTH, HEIGHT], "quick": quick, "slow": slow})
 
@@ -164,19 +172,19 @@ def _ring_receiver(sockets: Sockets, folder: str) -> Receive:
 
 def _zmq_sender(sockets: Sockets, folder: str) -> Send:
     """As a user would write it: PUB, stamp and pixels in two parts, no copy."""
-    socket = zmq.Context.instance().socket(zmq.PUB)
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PUB)
     socket.bind(f"ipc://{folder}/plain")
 
     def send(draw: Draw) -> None:
         picture = np.empty((HEIGHT, WIDTH, 3), np.uint8)
         draw(picture)
-        socket.send_multipart([str(now()).encode(), picture], copy=False)
+        socket.send_multipart([str(now()).encode(), picture.data], copy=False)
 
     return send
 
 
 def _zmq_receiver(sockets: Sockets, folder: str) -> Receive:
-    socket = zmq.Context.instance().socket(zmq.SUB)
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
     socket.connect(f"ipc://{folder}/plain")
     socket.subscribe(b"")
 
@@ -184,7 +192,7 @@ def _zmq_receiver(sockets: Sockets, folder: str) -> Receive:
         if not socket.poll(100):
             return None
         stamp, pixels = socket.recv_multipart(copy=False)
-        picture = np.frombuffer(pixels, np.uint8).reshape(HEIGHT, WIDTH, 3)
+        picture = np.frombuffer(pixels.buffer, np.uint8).reshape(HEIGHT, WIDTH, 3)
         return int(stamp.bytes) if picture[0, 0, 0] >= 0 else None
 
     return receive

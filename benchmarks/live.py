@@ -20,6 +20,7 @@ import cv2
 import msgspec
 import numpy as np
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from benchmarks.record import keep, percentiles, show
 from rtx.capture.clockbars import read_clock
@@ -44,9 +45,21 @@ def main() -> None:
         _write_movie(movie, chosen.seconds + 25)
         runs = {
             "file 720p30": _run(str(movie), chosen.seconds, chosen.explainer, chosen.port),
-            "synthetic 720p30": _run("synthetic:?size=1280x720&fps=30", chosen.seconds, chosen.explainer, chosen.port + 1),
+            "synthetic 720p30": _run(
+                "synthetic:?size=1280x720&fps=30", chosen.seconds, chosen.explainer, chosen.port + 1
+            ),
         }
-    header = ["source", "shown /s", "explained /s", "heatmap ms p50", "p95", "misaligned p95", "pixels ms p50", "misses", "worker CPU ms a frame"]
+    header = [
+        "source",
+        "shown /s",
+        "explained /s",
+        "heatmap ms p50",
+        "p95",
+        "misaligned p95",
+        "pixels ms p50",
+        "misses",
+        "worker CPU ms a frame",
+    ]
     rows = []
     for name, run in runs.items():
         report, ages = run["report"], run["report"]["ages_ms"]
@@ -113,7 +126,8 @@ class _Taker:
 
     def take(self) -> None:
         begun = looked = time.monotonic()
-        with connect(f"ws://{self._address}/ws", origin=f"http://{self._address}", max_size=1 << 24) as socket:  # type: ignore[arg-type]
+        origin = Origin(f"http://{self._address}")
+        with connect(f"ws://{self._address}/ws", origin=origin, max_size=1 << 24) as socket:
             socket.recv()
             for _ in range(2):
                 socket.send("next")

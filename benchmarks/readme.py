@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.record import RESULTS
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+Row = tuple[str, str, str, str]
 BEGIN, END = "<!-- numbers: made by `python -m benchmarks.readme` -->", "<!-- /numbers -->"
 
 
@@ -22,28 +23,8 @@ def main() -> None:
 def numbers() -> str:
     """The section between the two marks."""
     handover, live, rtsp = (_result(name) for name in ("handover", "live", "rtsp"))
-    quick, slow = handover["quick"], handover["slow"]
-    run = live["runs"]["file 720p30"]["report"]
-    pixels = live["runs"]["synthetic 720p30"]
-    ages, goals = run["ages_ms"], live["goals"]
-    runs = rtsp["runs"]
-    rows = [
-        ("720p frame to another process, p50", f"{quick['ring']['age_ms']['p50']:.2f} ms", "0.6 ms",
-         f"{quick['imagezmq']['age_ms']['p50']:.2f} ms (imagezmq), {quick['pyzmq']['age_ms']['p50']:.2f} ms (pyzmq)"),
-        ("its CPU time, both sides", f"{quick['ring']['cpu_ms_per_frame']:.2f} ms", "1 ms",
-         f"{quick['imagezmq']['cpu_ms_per_frame']:.2f} ms (imagezmq), {quick['pyzmq']['cpu_ms_per_frame']:.2f} ms (pyzmq)"),
-        ("age at pick-up, consumer of 100 ms a frame, p95", f"{slow['ring']['age_ms']['p95']:.0f} ms", "38 ms",
-         f"{slow['imagezmq']['last_age_ms'] / 1000:.1f} s after 30 s, and growing (imagezmq)"),
-        ("memory grown meanwhile", f"{slow['ring']['growth_mb']:.0f} MB", "flat", f"{slow['imagezmq']['growth_mb']:.0f} MB (imagezmq)"),
-        ("frames shown of 30 a second", f"{run['display_fps']:.1f}", f"{goals['shown of 30']:.0f}", ""),
-        ("clips explained a second (I3D, 224 px, 16x2 frames)", f"{run['explained_per_s']:.2f}", f"{goals['explained a second']}", ""),
-        ("explaining, of the forward pass", f"{100 * ages['explain']['p50'] / ages['forward']['p50']:.2f} %", "1 %", ""),
-        ("heatmap age, p50 / p95", f"{ages['heatmap']['p50']:.0f} / {ages['heatmap']['p95']:.0f} ms", f"{goals['heatmap age p95 ms']:.0f} ms (p95)", ""),
-        ("misalignment of picture and heatmap, p95", f"{ages['misalignment']['p95']:.0f} ms", "", ""),
-        ("age of the picture that a viewer gets, off its pixels, p50", f"{pixels['pixel_age_ms']['p50']:.0f} ms", "", ""),
-        ("RTSP camera to a worker of 100 ms a frame, p50", f"{runs['rtx']['age_ms']['p50']:.0f} ms",
-         f"{runs['source']['age_ms']['p50'] + 100:.0f} ms", f"{runs['opencv']['second_half_p50'] / 1000:.1f} s, and growing (plain OpenCV)"),
-    ]  # fmt: skip
+    run, pixels = live["runs"]["file 720p30"]["report"], live["runs"]["synthetic 720p30"]["pixel_age_ms"]
+    rows = [*_handover_rows(handover), *_live_rows(run, pixels, live["goals"]), _rtsp_row(rtsp["runs"])]
     lines = ["| what | measured | goal | others, same run |", "| --- | --- | --- | --- |"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     machine = live["machine"]
@@ -53,6 +34,41 @@ def numbers() -> str:
         f"commits {', '.join(sorted({handover['commit'], live['commit'], rtsp['commit']}))}."
     )
     return "\n".join([*lines, "", about, "GPU: not measured."])
+
+
+def _handover_rows(handover: dict[str, Any]) -> list[Row]:
+    ring, zmq, imagezmq = (handover["quick"][name] for name in ("ring", "pyzmq", "imagezmq"))
+    slow, others = handover["slow"]["ring"], handover["slow"]["imagezmq"]
+    ages = [f"{of['age_ms']['p50']:.2f} ms" for of in (ring, imagezmq, zmq)]
+    costs = [f"{of['cpu_ms_per_frame']:.2f} ms" for of in (ring, imagezmq, zmq)]
+    late = f"{others['last_age_ms'] / 1000:.1f} s after 30 s, and growing (imagezmq)"
+    return [
+        ("720p frame to another process, p50", ages[0], "0.6 ms", f"{ages[1]} (imagezmq), {ages[2]} (pyzmq)"),
+        ("its CPU time, both sides", costs[0], "1 ms", f"{costs[1]} (imagezmq), {costs[2]} (pyzmq)"),
+        ("age at pick-up, consumer of 100 ms a frame, p95", f"{slow['age_ms']['p95']:.0f} ms", "38 ms", late),
+        ("memory grown meanwhile", f"{slow['growth_mb']:.0f} MB", "flat", f"{others['growth_mb']:.0f} MB (imagezmq)"),
+    ]
+
+
+def _live_rows(run: dict[str, Any], pixels: dict[str, Any], goals: dict[str, float]) -> list[Row]:
+    ages = run["ages_ms"]
+    heatmap, share = ages["heatmap"], 100 * ages["explain"]["p50"] / ages["forward"]["p50"]
+    wanted = f"{goals['heatmap age p95 ms']:.0f} ms (p95)"
+    return [
+        ("frames shown, of 30 a second", f"{run['display_fps']:.1f}", f"{goals['shown of 30']:.0f}", ""),
+        ("I3D clips explained a second", f"{run['explained_per_s']:.2f}", f"{goals['explained a second']}", ""),
+        ("explaining, as a share of the forward pass", f"{share:.2f} %", "1 %", ""),
+        ("heatmap age, p50 / p95", f"{heatmap['p50']:.0f} / {heatmap['p95']:.0f} ms", wanted, ""),
+        ("misalignment of picture and heatmap, p95", f"{ages['misalignment']['p95']:.0f} ms", "", ""),
+        ("age of the picture at a viewer, off its pixels, p50", f"{pixels['p50']:.0f} ms", "", ""),
+    ]
+
+
+def _rtsp_row(runs: dict[str, Any]) -> Row:
+    wanted = runs["source"]["age_ms"]["p50"] + 100
+    others = f"{runs['opencv']['second_half_p50'] / 1000:.1f} s, and growing (plain OpenCV)"
+    age = f"{runs['rtx']['age_ms']['p50']:.0f} ms"
+    return ("RTSP camera to a worker of 100 ms a frame, p50", age, f"{wanted:.0f} ms", others)
 
 
 def _result(name: str) -> dict[str, Any]:

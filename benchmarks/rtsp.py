@@ -44,8 +44,15 @@ def main() -> None:
     for name, (way, pause, seconds) in ways.items():
         with RtspServer(size="1280x720", fps=30) as server:
             runs[name] = _ages(way(server.url), pause, seconds)
-    rows = [[name, r["age_ms"]["p50"], r["age_ms"]["p95"], r["first_half_p50"], r["second_half_p50"], r["age_ms"]["n"]] for name, r in runs.items()]
-    show("RTSP 720p30, age read off the pixels, ms", ["way", "p50", "p95", "first half p50", "second half p50", "frames"], rows)
+    rows = [
+        [name, r["age_ms"]["p50"], r["age_ms"]["p95"], r["first_half_p50"], r["second_half_p50"], r["age_ms"]["n"]]
+        for name, r in runs.items()
+    ]
+    show(
+        "RTSP 720p30, age read off the pixels, ms",
+        ["way", "p50", "p95", "first half p50", "second half p50", "frames"],
+        rows,
+    )
     keep("rtsp", {"consumer_ms": SLOW_S * 1000, "runs": runs})
 
 

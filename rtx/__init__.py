@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rtx import explain as explain
-
 if TYPE_CHECKING:
+    from rtx.api import explain as explain
     from rtx.api import Result as Result
     from rtx.api import load as load
     from rtx.api import read_clip as read_clip
     from rtx.api import stream as stream
+
+else:
+    from rtx import explain as explain
 
 __version__ = "0.1.0"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -50,6 +51,9 @@ Changes = Annotated[
 
 def main() -> NoReturn:
     """Entry of the console script."""
+    # OpenCV and its FFmpeg would print lines of their own beside ours.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         code = app(prog_name="rtx", standalone_mode=False)
     except UserError as error:
@@ -131,6 +135,8 @@ def go(pipeline: Pipeline, seconds: float | None, report: Path | None, open_brow
     check_pipeline(pipeline, console)
     if report is not None and not report.parent.is_dir():
         raise UserError(f"--report {str(report)!r}: there is no folder {str(report.parent)!r}")
+    if report is not None and (report.is_dir() or not os.access(report if report.exists() else report.parent, os.W_OK)):
+        raise UserError(f"--report {str(report)!r} cannot be written; name a file")
     from rtx.live import watch
 
     stop = threading.Event()

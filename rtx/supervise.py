@@ -226,7 +226,9 @@ def _end(children: list[Child]) -> None:
     for child in children:
         assert child.process is not None
         if child.process.poll() is None:
-            child.process.terminate()
+            # A worker that loads holds nothing that must be put away, and would not look up for seconds.
+            loads = child.role == "worker" and not (child.status and child.status.running)
+            child.process.kill() if loads else child.process.terminate()
     deadline = time.monotonic() + STOP_S
     for child in children:
         assert child.process is not None

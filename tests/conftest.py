@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +40,6 @@ def weights() -> Path:
 
 
 @pytest.fixture(scope="session")
-def i3d(weights: Path) -> Iterator[TorchBackend]:
+def i3d(weights: Path) -> TorchBackend:
     """I3D with its real weights in fp32."""
-    yield load("i3d-k400", device="cpu", precision="fp32", threads=1)
+    return load("i3d-k400", device="cpu", precision="fp32", threads=1)

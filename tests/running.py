@@ -24,17 +24,17 @@ SMALL = "synthetic:?size=320x240&fps=15"
 class Running:
     """`with Running("run", SMALL) as rtx:`; whatever it started and still lives at the end of the block is killed."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()):
+    def __init__(
+        self, *arguments: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = (), report: bool = False
+    ):
         # Short: socket files have to fit into it.
         self.folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
         self.sockets = self.folder / "run"
         self.sockets.mkdir(mode=0o700)
         self.report_path = self.folder / "report.json"
-        self._command = [*prefix, *COMMAND, *arguments]
-        self._env = os.environ | {"XDG_RUNTIME_DIR": str(self.sockets), "COLUMNS": "80"} | (env or {})
-        self._env.pop("DISPLAY", None)
-        self._env.pop("WAYLAND_DISPLAY", None)
-        self._env |= env or {}
+        self._command = [*prefix, *COMMAND, *arguments, *(["--report", str(self.report_path)] if report else [])]
+        without = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+        self._env = without | {"XDG_RUNTIME_DIR": str(self.sockets), "COLUMNS": "80"} | (env or {})
 
     def __enter__(self) -> Self:
         self._out, self._err = (self.folder / "out").open("w+"), (self.folder / "err").open("w+")
@@ -77,7 +77,7 @@ class Running:
 
     @property
     def report(self) -> dict[str, Any]:
-        """Of `--report`, where `report_path` was given to it."""
+        """What it wrote, where it was started with `report=True`."""
         found: dict[str, Any] = json.loads(self.report_path.read_text())
         return found
 

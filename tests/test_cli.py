@@ -1,4 +1,4 @@
-"""The command: every mistake one clear line and exit code 2, help that can be read, output for machines, no passwords."""
+"""The command: every mistake one clear line, help that can be read, output for machines, no passwords."""
 
 from __future__ import annotations
 
@@ -241,9 +241,7 @@ REPORTED = {
 @pytest.mark.usefixtures("weights")
 def test_a_report_for_machines():
     """Together with --seconds, and with what is said meanwhile."""
-    with Running("run", SMALL, "--show", "none", "--seconds", "12", "--report", "REPORT") as run:
-        pass
-    with running_with_report("run", SMALL, "--show", "none", "--seconds", "11") as run:
+    with Running("run", SMALL, "--show", "none", "--seconds", "11", report=True) as run:
         assert run.end(40) == 0
         about = run.report
         assert run.err == ""
@@ -259,12 +257,6 @@ def test_a_report_for_machines():
     assert set(about["restarts"]) == set(about["cpu_ms_per_frame"]) == set(about["rss_mb"]) == processes
     assert set(about["restarts"].values()) == {0}
     assert all(isinstance(count, int) for count in about["drops"].values())
-
-
-def running_with_report(*arguments: str, env: dict[str, str] | None = None) -> Running:
-    run = Running(*arguments, "--report", "-", env=env)
-    run._command[-1] = str(run.report_path)
-    return run
 
 
 def spoken(run: Running) -> str:
@@ -297,9 +289,8 @@ def test_a_password_does_not_show_while_it_runs(where: str):
     """A second camera keeps the run alive; the first is reported as lost again and again."""
     url = f"rtsp://user:{PASSWORD}@127.0.0.1:9/x?token={PASSWORD}"
     source, env = (url, {}) if where == "url" else ("env:CAMERA", {"CAMERA": url})
-    run = running_with_report(
-        "run", source, SMALL, "--show", "none", "--seconds", "7", "--set", 'link.parts=["capture", "show"]', env=env
-    )
+    without_worker = ("--set", 'link.parts=["capture", "show"]')
+    run = Running("run", source, SMALL, "--show", "none", "--seconds", "7", *without_worker, env=env, report=True)
     with run:
         until(lambda: len(run.children()) >= 3, 10)
         for child in run.children():

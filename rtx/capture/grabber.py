@@ -39,11 +39,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
     only = len(start.pipeline.camera) == 1 and start.restarts == 0
     with Sockets(read_keys(link.keys) if link.keys else None) as sockets:
         writer = FrameWriter(sockets, link, start.folder, start.index, camera.name)
-        shown = (
-            sockets.collect(endpoint("ipc", start.folder, "shown", start.index))
-            if camera.pace == "every"
-            else None
-        )
+        shown = sockets.collect(endpoint("ipc", start.folder, "shown", start.index)) if camera.pace == "every" else None
         loop = _Loop(camera, writer, stop, report, shown, only)
         thread = threading.Thread(target=loop.run, daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""The clip window: sampled by capture time whatever the camera's rate, whole or not at all, looking at the right part."""
+"""The clip window: sampled by capture time at any frame rate, whole or not at all, of the right part."""
 
 from __future__ import annotations
 

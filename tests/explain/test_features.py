@@ -1,4 +1,4 @@
-"""Explainers against plain loops written from their definitions, in float64, and against torch-cam where it is right."""
+"""Explainers against plain loops from their definitions, in float64, and against torch-cam where it is right."""
 
 from __future__ import annotations
 

@@ -148,10 +148,9 @@ def test_the_window_shows_the_newest_frame_and_q_ends(screen: tuple[str, Path]):
 
 
 def test_python_streams_views():
-    seen = explained = 0
+    explained = 0
     views = rtx.stream(SMALL, explainer="ksigma")
-    for view in views:
-        seen += 1
+    for seen, view in enumerate(views):
         assert view.image.shape == (360, 480, 3)
         if view.heatmap_age_ms is not None:
             explained += 1

@@ -16,12 +16,11 @@ from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
 from rtx.show.overlay import DIM, GRID, LiveScale, compose, draw_heat, heat_of, newest_frame
 from rtx.show.view import Heat, View
 
+WHOLE = Rect(0, 0, 224, 224)
 I3D_CELLS = Cells((4.0, 32.0, 32.0), (2.25, 23.0, 23.0))
 
 
-def an_explanation(
-    values: np.ndarray, p: float = 1.0, peak: float = 1.0, rect: Rect = Rect(0, 0, 224, 224), **about
-) -> Explanation:
+def an_explanation(values: np.ndarray, p: float = 1.0, peak: float = 1.0, rect: Rect = WHOLE, **about) -> Explanation:
     relevance = RelevanceMap.of(values.astype(np.float32), I3D_CELLS, (16, 224, 224))
     return Explanation(**{
         "camera": "c", "epoch": 0, "first_seq": 0, "last_seq": 15, "t_frames": tuple(range(16)), "height": 224,
