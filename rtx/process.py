@@ -121,7 +121,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in order.
     # Not sys.stdin: its buffer would hold a lock while the watcher waits in it.
     start = msgspec.json.decode(_line(0), type=Start)
-    threading.Thread(target=_end_with_parent, args=(stop, start.folder), daemon=True).start()
+    orphaned = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(stop, orphaned, start.folder), daemon=True).start()
     report = Report(start.name)
     with Sockets() as sockets:
         beating = threading.Event()
@@ -136,6 +137,8 @@ def main() -> None:
             code = 0
         beating.set()
         heart.join(1.0)
+    if orphaned.is_set():
+        shutil.rmtree(start.folder, ignore_errors=True)  # Nobody else is left to do it; the siblings do the same.
     # Threads that hang in a driver must not keep the process.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -167,13 +170,14 @@ def _line(fd: int) -> bytes:
     return data
 
 
-def _end_with_parent(stop: threading.Event, folder: str) -> None:
+def _end_with_parent(stop: threading.Event, orphaned: threading.Event, folder: str) -> None:
     """Our standard input closes when the parent dies, however it dies."""
     while os.read(0, 4096):
         pass
+    orphaned.set()
     stop.set()
     time.sleep(GRACE_S)
-    shutil.rmtree(folder, ignore_errors=True)  # Nobody else is left to do it; the siblings do the same.
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

@@ -153,6 +153,7 @@ class Supervisor:
         child.process = subprocess.Popen(
             [sys.executable, "-m", "rtx.process"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
+            process_group=0,  # Ctrl-C reaches us alone, and we end the others in order.
         )  # fmt: skip
         assert child.process.stdin
         child.started_at = child.heard_at = now()

@@ -45,24 +45,25 @@ class LiveScale:
     def __init__(self) -> None:
         self._scale: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def full(self, explanation: Explanation) -> float:
-        """Relevance to be drawn as full heat; 0 where there has been no evidence at all."""
+    def full(self, explanation: Explanation, highest: float) -> float:
+        """Relevance to be drawn as full heat, now that `highest` is seen; 0 where there never was any evidence."""
         key = (explanation.camera, explanation.explainer)
         old, since = self._scale.get(key, (0.0, explanation.t_newest))
         faded: float = old * 0.5 ** (max(0, explanation.t_newest - since) / NS_PER_S / self.HALF_LIFE_S)
-        highest = float(explanation.map.array().max(initial=0.0))
         scale = max(faded, highest, explanation.peak)
         self._scale[key] = (scale, explanation.t_newest)
         return scale
 
 
-def heat_of(explanation: Explanation, full: float) -> Heat:
+def heat_of(explanation: Explanation, scale: LiveScale) -> Heat:
     """Heat over the input rectangle, 0..255; weaker where the explained class is unlikely, none without evidence."""
     rect = Rect(*explanation.rect)
+    relevance = newest_frame(explanation.map)
+    full = scale.full(explanation, float(relevance.max()))
     if not explanation.evidence or full <= 0:
         return Heat(np.zeros((GRID, GRID), np.uint8), rect)
     p = next((top.p for top in explanation.top if top.label == explanation.target), explanation.top[0].p)
-    values = newest_frame(explanation.map) * (min(1.0, p / CERTAIN) ** 2 * 255 / full)
+    values = relevance * (min(1.0, p / CERTAIN) ** 2 * 255 / full)
     return Heat(np.clip(values, 0, 255).astype(np.uint8), rect)
 
 

@@ -104,7 +104,7 @@ class CameraViewer:
             self._worker = None
             self._handled = (message.epoch, message.last_seq)
             self._explanation = message
-            self._heat = heat_of(message, self._scale.full(message))
+            self._heat = heat_of(message, self._scale)
 
     def _is_handled(self, view: View) -> bool:
         return self._handled == (view.epoch, view.seq)

@@ -57,7 +57,8 @@ def test_a_frozen_worker_is_noticed_and_restarted(hall: Watched):
 def test_what_died_still_counts_in_the_report(hall: Watched):
     report = hall.report
     assert report.restarts["worker"] >= 1
-    assert report.captured >= report.shown > hall.count("display", "shown")
+    assert report.captured > hall.count("grabber camera", "captured")
+    assert report.shown > hall.count("display", "shown")
     assert report.explained >= hall.count("worker", "explained")
 
 
@@ -76,8 +77,9 @@ def test_given_up_is_one_line_and_exit_code_2_and_nothing_left():
     with Running("run", SMALL, "--show", "none", "--set", WITHOUT_WORKER) as rtx:
         for _ in range(RESTARTS_A_MINUTE + 1):
             children = until(lambda: len(now := rtx.children()) == 2 and now, 20)
-            os.kill(max(children), signal.SIGKILL)
-            until(lambda victim=max(children): victim not in rtx.family(), 5)
+            victim = max(children)
+            os.kill(victim, signal.SIGKILL)
+            until(lambda gone=victim: gone not in rtx.family(), 5)
         assert rtx.end(20) == 2
         assert rtx.err.count("\n") == 1
         assert rtx.err.startswith("rtx: ")
@@ -101,7 +103,7 @@ def test_told_to_end_it_ends_in_order_and_writes_its_report(number: signal.Signa
 
 @pytest.mark.usefixtures("weights")
 def test_ctrl_c_ends_a_whole_run_at_any_moment():
-    """In a terminal the signal reaches every process of the group; here, while the worker still loads."""
+    """To the whole group, as a terminal sends it; here, while the worker still loads."""
     with Running("run", SMALL, "--show", "none", report=True) as rtx:
         until(lambda: len(rtx.children()) >= 3, 20)
         os.killpg(rtx.process.pid, signal.SIGINT)
@@ -138,8 +140,8 @@ def test_cameras_that_are_due_together_are_one_batch():
         assert run.count("worker", "explained") > run.count("worker", "batches")
 
 
-FRAMES, FPS = 60, 10
-"""Six seconds: three clips' worth at the model's own stride."""
+FRAMES, FPS = 40, 10
+"""Four seconds: a first clip, and a dozen explanations after it."""
 
 
 @pytest.fixture
@@ -149,7 +151,7 @@ def film(tmp_path: Path) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (160, 120))
     for index in range(FRAMES):
         picture = np.full((120, 160, 3), 60, np.uint8)
-        picture[40:80, 2 * index : 2 * index + 30] = 220
+        picture[40:80, 3 * index : 3 * index + 30] = 220
         writer.write(picture)
     writer.release()
     return path
@@ -191,5 +193,5 @@ def test_every_frame_of_a_file_is_shown_once_even_if_a_process_dies(film: Path, 
     if victim == "worker":
         assert shown == FRAMES
     else:
-        assert FRAMES - 35 <= shown <= FRAMES + 1, "a killed display may lose the last second of what it wrote"
+        assert FRAMES - 32 <= shown <= FRAMES + 1, "a killed display may lose the last second of what it wrote"
     assert run[victim].restarts == 1

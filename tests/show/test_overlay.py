@@ -96,27 +96,27 @@ def test_zero_heat_changes_nothing_but_the_unseen():
 def test_weak_evidence_is_drawn_weakly_from_the_first_clip_on():
     """A scale of each clip for itself would draw it in full."""
     weak = an_explanation(one_cell(3, 3, 3, 0.1), peak=1.0)
-    assert heat_of(weak, LiveScale().full(weak)).values.max() == pytest.approx(25, abs=2)
+    assert heat_of(weak, LiveScale()).values.max() == pytest.approx(25, abs=2)
 
 
 def test_the_scale_follows_strong_evidence_and_forgets_it():
     scale = LiveScale()
     strong = an_explanation(one_cell(3, 3, 3, 8.0))
-    assert scale.full(strong) == 8
+    assert scale.full(strong, 8.0) == 8
     later = tuple(t + int(LiveScale.HALF_LIFE_S * NS_PER_S) for t in strong.t_frames)
-    assert scale.full(an_explanation(one_cell(3, 3, 3, 0.1), t_frames=later)) == pytest.approx(4, rel=1e-3)
+    assert scale.full(an_explanation(one_cell(3, 3, 3, 0.1), t_frames=later), 0.1) == pytest.approx(4, rel=1e-3)
 
 
 def test_heat_follows_the_probability_of_the_explained_class():
     sure, unsure = (an_explanation(one_cell(3, 3, 3), p=p) for p in (0.9, 0.15))
-    assert heat_of(sure, 1.0).values.max() > 225
-    assert heat_of(unsure, 1.0).values.max() < 30
+    assert heat_of(sure, LiveScale()).values.max() > 225
+    assert heat_of(unsure, LiveScale()).values.max() < 30
 
 
 def test_no_evidence_no_heat():
     empty = an_explanation(one_cell(3, 3, 3, 0.0), evidence=False)
-    assert not heat_of(empty, 1.0).values.any()
-    assert not heat_of(replace_map(empty, np.full((4, 7, 7), -3.0)), 1.0).values.any()
+    assert not heat_of(empty, LiveScale()).values.any()
+    assert not heat_of(replace_map(empty, np.full((4, 7, 7), -3.0)), LiveScale()).values.any()
 
 
 def replace_map(explanation: Explanation, values: np.ndarray) -> Explanation:
@@ -136,7 +136,7 @@ def test_an_empty_hall_is_not_painted(i3d):
     clip = Clip("hall", 0, 0, 15, frames, tuple(range(16)), 224, 224, Rect(0, 0, 224, 224))
     for explainer in ("cam", "ksigma"):
         explanation = Engine(i3d, explainer).explain([clip])[0]
-        heat = heat_of(explanation, LiveScale().full(explanation))
+        heat = heat_of(explanation, LiveScale())
         assert heat.values.max() < 60, f"{explainer} paints an empty hall (p = {explanation.top[0].p:.2f})"
 
 
