@@ -42,6 +42,10 @@ def load(
     return TorchBackend(card, device, precision, threads)
 
 
+ENTER_FROM_S = 20
+"""Files are read from their beginning up to so many seconds, and entered in the middle beyond."""
+
+
 @dataclass(frozen=True)
 class FileClip:
     """A clip out of a file, with the pictures it was made of."""
@@ -106,8 +110,11 @@ def _duration(source: File, file: str | Path) -> tuple[int, int]:
     return max(0, round((count - 1) * period)), round(period)
 
 
-def _pictures(source: File, begin: int, end: int) -> tuple[list[NDArray[np.uint8]], list[int]]:
-    """All frames with begin <= time <= end (ns in the file), the last one of the file where there are none."""
+def _pictures(source: File, begin: int, end: int, enter: bool = True) -> tuple[list[NDArray[np.uint8]], list[int]]:
+    """All frames with begin <= time <= end (ns in the file), the last one of the file where there are none.
+
+    With `enter`, a long file is entered shortly before; where that leads elsewhere, it is gone through.
+    """
     pictures: list[NDArray[np.uint8]] = []
     times: list[int] = []
     canvas: dict[str, NDArray[np.uint8]] = {}
@@ -117,9 +124,13 @@ def _pictures(source: File, begin: int, end: int) -> tuple[list[NDArray[np.uint8
         return canvas["at"]
 
     source.open()
+    enter = enter and begin > ENTER_FROM_S * NS_PER_S
+    if enter:
+        source.seek(begin / NS_PER_S - 1)
     start: int | None = None
     while (stamp := source.read(fresh)) is not None:
-        start = stamp.t_capture if start is None else start
+        if start is None:
+            start = stamp.t_capture - (round(source.position_s * NS_PER_S) if enter else 0)
         time = stamp.t_capture - start
         if time > end and pictures:
             break
@@ -127,6 +138,8 @@ def _pictures(source: File, begin: int, end: int) -> tuple[list[NDArray[np.uint8
             pictures.append(canvas["at"])
             times.append(time)
     source.close()
+    if enter and (not times or times[0] > begin + NS_PER_S // 5):
+        return _pictures(source, begin, end, enter=False)
     if not pictures:
         raise UserError("the video holds no frame that can be read")
     return pictures, times

@@ -68,6 +68,16 @@ class File:
             return None
         return Stamp(due) if self._retriever.draw(canvas) else None
 
+    def seek(self, seconds: float) -> None:
+        """Go on near that time of the file; `position_s` tells, after the next frame, where that was."""
+        if self._capture is not None:
+            self._capture.set(cv2.CAP_PROP_POS_MSEC, seconds * 1000)
+
+    @property
+    def position_s(self) -> float:
+        """The last frame's time in the file, by its own time stamps; 0 where it has none."""
+        return self._position_ms / 1000
+
     def close(self) -> None:
         if self._capture is not None:
             self._capture.release()

@@ -209,3 +209,16 @@ def test_a_short_file_is_stretched_and_says_so(clips: Path):
 def test_at_beyond_the_end_is_named(clips: Path):
     with pytest.raises(rtx.errors.UserError, match=r"--at 99 s is outside .*lasts 9\.\d+ s"):
         rtx.read_clip(clips / "arm_wrestling.mp4", at=99)
+
+
+def test_a_long_file_is_entered_where_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Entered or gone through from its beginning, a file gives the same clip."""
+    movie = cv2.VideoWriter(str(tmp_path / "long.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for number in range(400):
+        movie.write(np.full((48, 64, 3), 20 + number // 2, np.uint8))
+    movie.release()
+    entered = rtx.read_clip(tmp_path / "long.mp4", at=35.0)
+    monkeypatch.setattr("rtx.api.ENTER_FROM_S", 1e9)
+    gone_through = rtx.read_clip(tmp_path / "long.mp4", at=35.0)
+    assert entered.at_s == pytest.approx(gone_through.at_s, abs=1e-3) == pytest.approx(35, abs=0.11)
+    np.testing.assert_array_equal(entered.clip.frames, gone_through.clip.frames)
