@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,7 @@ def said(*command: str | Path, cwd: Path, code: int = 0) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     pytest.importorskip("build", reason="no `build` here (pip install -e '.[dev]')")
-    try:
-        import hatchling as _
-
-        isolation = ["--no-isolation"]
-    except ImportError:
-        isolation = []
+    isolation = ["--no-isolation"] if find_spec("hatchling") else []
     said(sys.executable, "-m", "build", "--wheel", *isolation, "--outdir", folder, ROOT, cwd=folder)
     (found,) = folder.glob("*.whl")
     return found

@@ -5,6 +5,7 @@ Hosts are network namespaces with a cable between them; the grabber's also has a
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def hosts() -> Iterator[tuple[str, str]]:
     for tool in ("ip", "unshare"):
         if not shutil.which(tool):
             pytest.skip(f"no {tool} here (apt install iproute2 util-linux)")
-    left, right = "rtx-test-left", "rtx-test-right"
+    left, right = f"rtx-{os.getpid()}-left", f"rtx-{os.getpid()}-right"
     made = []
     try:
         for host in (left, right):
