@@ -138,6 +138,9 @@ class FrameReader:
             return None
         if isinstance(message, CameraState):
             return self._local_state(message)
+        if self.offset is not None and isinstance(message, FrameRef):
+            self.drops["malformed"] += 1  # Another host cannot know of memory here.
+            return None
         if self._last is not None and message.epoch == self._last[0] and message.seq > self._last[1]:
             self.drops["stale"] += message.seq - self._last[1] - 1
         self._last = (message.epoch, message.seq)
