@@ -41,7 +41,7 @@ def _handover_rows(handover: dict[str, Any]) -> list[Row]:
     slow, others = handover["slow"]["ring"], handover["slow"]["imagezmq"]
     ages = [f"{of['age_ms']['p50']:.2f} ms" for of in (ring, imagezmq, zmq)]
     costs = [f"{of['cpu_ms_per_frame']:.2f} ms" for of in (ring, imagezmq, zmq)]
-    late = f"{others['last_age_ms'] / 1000:.1f} s after 30 s, and growing (imagezmq)"
+    late = f"{others['last_age_ms'] / 1000:.1f} s after {handover['slow_seconds']:.0f} s, and growing (imagezmq)"
     return [
         ("720p frame to another process, p50", ages[0], "0.6 ms", f"{ages[1]} (imagezmq), {ages[2]} (pyzmq)"),
         ("its CPU time, both sides", costs[0], "1 ms", f"{costs[1]} (imagezmq), {costs[2]} (pyzmq)"),

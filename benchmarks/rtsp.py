@@ -88,7 +88,7 @@ def _source(url: str) -> Pictures:
 
 def _rtx(url: str) -> Pictures:
     pipeline = of_sources([url], ['link.parts=["capture"]'])
-    with Supervisor(pipeline) as run, Sockets() as sockets:
+    with Supervisor(pipeline, own_reader=True) as run, Sockets() as sockets:
         reader = FrameReader(sockets, pipeline.link, run.folder, 0)
         ended = threading.Event()
         keeper = threading.Thread(target=_keep_stepping, args=(run, ended), daemon=True)

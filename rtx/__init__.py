@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtx.api import explain as explain
     from rtx.api import Result as Result
+    from rtx.api import explain as explain
     from rtx.api import load as load
     from rtx.api import read_clip as read_clip
     from rtx.api import stream as stream

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,12 +68,18 @@ def read_clip(
     settings = camera or Camera(source=str(file), name="file", pace="every")
     source = File(settings)
     span = round((spec.frames - 1) * spec.stride_ms * NS_PER_MS)
-    duration, period = _duration(source, file)
+    source.open()
+    period, stated = source.period, source.stated_frames
+    duration = (stated - 1) * period if stated else source.run_through()
     if at is not None and not 0 <= at * NS_PER_S <= duration + period:
         raise UserError(f"--at {at:g} s is outside {str(file)!r}, which lasts {duration / NS_PER_S:.2f} s")
     last = round(at * NS_PER_S) if at is not None else (duration + span) // 2
     last = min(last, duration)
-    pictures, times = _pictures(source, last - span - period, last + period // 2)
+    if stated is None:
+        source.open()
+    # Only a file that knows its length can be entered: elsewhere there are no time stamps to find one's way by.
+    enter = stated is not None and last - span - period > ENTER_FROM_S * NS_PER_S
+    pictures, times = _pictures(source, last - span - period, last + period // 2, enter)
     due = times[-1] - np.arange(spec.frames - 1, -1, -1) * int(spec.stride_ms * NS_PER_MS)
     stretched = due[0] < times[0] - period
     if stretched:
@@ -100,20 +105,11 @@ def read_clip(
     return FileClip(clip, times[-1] / NS_PER_S, bool(stretched), tuple(pictures[first:]), tuple(times[first:]))
 
 
-def _duration(source: File, file: str | Path) -> tuple[int, int]:
-    """Time of the last frame and the frame period, in ns."""
-    source.open()
-    capture = cv2.VideoCapture(str(Path(file).expanduser()), cv2.CAP_FFMPEG)
-    count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    period = NS_PER_S / (source.assumed_fps or fps or 30.0)
-    return max(0, round((count - 1) * period)), round(period)
+def _pictures(source: File, begin: int, end: int, enter: bool) -> tuple[list[NDArray[np.uint8]], list[int]]:
+    """All frames with begin <= time <= end (ns in the file) of a file just opened, which is closed then.
 
-
-def _pictures(source: File, begin: int, end: int, enter: bool = True) -> tuple[list[NDArray[np.uint8]], list[int]]:
-    """All frames with begin <= time <= end (ns in the file), the last one of the file where there are none.
-
-    With `enter`, a long file is entered shortly before; where that leads elsewhere, it is gone through.
+    With `enter`, the file is entered shortly before; where that leads elsewhere, it is gone through. A file that ends
+    before `begin`, because it was cut off, gives as long a piece before its real end.
     """
     pictures: list[NDArray[np.uint8]] = []
     times: list[int] = []
@@ -123,11 +119,10 @@ def _pictures(source: File, begin: int, end: int, enter: bool = True) -> tuple[l
         canvas["at"] = np.empty((height, width, 3), np.uint8)
         return canvas["at"]
 
-    source.open()
-    enter = enter and begin > ENTER_FROM_S * NS_PER_S
     if enter:
         source.seek(begin / NS_PER_S - 1)
     start: int | None = None
+    time: int | None = None
     while (stamp := source.read(fresh)) is not None:
         if start is None:
             start = stamp.t_capture - (round(source.position_s * NS_PER_S) if enter else 0)
@@ -139,9 +134,13 @@ def _pictures(source: File, begin: int, end: int, enter: bool = True) -> tuple[l
             times.append(time)
     source.close()
     if enter and (not times or times[0] > begin + NS_PER_S // 5):
+        source.open()
         return _pictures(source, begin, end, enter=False)
-    if not pictures:
+    if time is None:
         raise UserError("the video holds no frame that can be read")
+    if not pictures:
+        source.open()
+        return _pictures(source, time - (end - begin), time, enter=False)
     return pictures, times
 
 
@@ -248,7 +247,7 @@ def stream(
         pull(card)
     changes = [f'worker.model="{model}"', f"worker.explainer={explainer!r}", *settings]
     pipeline = of_sources([str(source)], changes)
-    with Supervisor(pipeline, nothing_shown=True) as run, Sockets() as sockets:
+    with Supervisor(pipeline, own_reader=True) as run, Sockets() as sockets:
         viewer = Viewer(sockets, pipeline, run.folder)
         checked = now()
         while True:

@@ -133,10 +133,8 @@ def go(pipeline: Pipeline, seconds: float | None, report: Path | None, open_brow
     from rtx.preflight import check_pipeline
 
     check_pipeline(pipeline, console)
-    if report is not None and not report.parent.is_dir():
-        raise UserError(f"--report {str(report)!r}: there is no folder {str(report.parent)!r}")
-    if report is not None and (report.is_dir() or not os.access(report if report.exists() else report.parent, os.W_OK)):
-        raise UserError(f"--report {str(report)!r} cannot be written; name a file")
+    if report is not None:
+        _check_report(report)
     from rtx.live import watch
 
     stop = threading.Event()
@@ -145,6 +143,19 @@ def go(pipeline: Pipeline, seconds: float | None, report: Path | None, open_brow
     came_to = watch(pipeline, stop, seconds, console, webbrowser.open if open_browser else None)
     if report is not None:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(came_to), indent=2) + b"\n")
+
+
+def _check_report(report: Path) -> None:
+    """Raises UserError where it could not be written after the run. What can be told only by writing is tried."""
+    if not report.parent.is_dir():
+        raise UserError(f"--report {str(report)!r}: there is no folder {str(report.parent)!r}")
+    try:
+        new = not report.exists()
+        report.open("ab").close()
+        if new:  # A run that fails leaves no empty report.
+            report.unlink()
+    except OSError as error:
+        raise UserError(f"--report {str(report)!r} cannot be written: {error.strerror}; name a file") from None
 
 
 def _pipeline(what: list[str], settings: list[str]) -> Pipeline:
@@ -163,7 +174,7 @@ def _pipeline(what: list[str], settings: list[str]) -> Pipeline:
 
 @app.command()
 def explain(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A video file.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A video file.")],
     at: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Time of the clip's newest frame. [dim](default: the middle clip)[/]"),
@@ -178,8 +189,9 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Explain one clip of a file, in this process."""
-    from rtx.preflight import check_explain
+    from rtx.preflight import check_explain, check_file
 
+    check_file(file)
     name, chain = model or "i3d-k400", explainer or "cam"
     check_explain(name, chain, target, device or "auto", output, Console(stderr=True))
     from rtx.api import load, read_clip, result_of
@@ -196,7 +208,7 @@ def explain(
     about: dict[str, Any] = result.plain() | {
         "at_s": round(clip.at_s, 4),
         "stretched": clip.stretched,
-        "file": str(file),
+        "file": file,
     }
     if as_json:
         print(json.dumps(about))

@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -99,6 +99,11 @@ class Pipeline(_Struct, frozen=True):
     link: Link = Link()
 
 
+_SECTIONS: dict[str, type[_Struct]] = {
+    "camera": Camera, "worker": Worker, "page": Page, "show": Show, "budget": Budget, "link": Link,
+}  # fmt: skip
+
+
 def read(path: Path, changes: list[str]) -> Pipeline:
     """The pipeline in a TOML file with `--set` changes on top. UserError names file, key and what was expected."""
     try:
@@ -147,12 +152,12 @@ def _set(tree: dict[str, Any], change: str) -> None:
     value = _value(text.strip())
     if path[0] == "camera":
         cameras = tree.setdefault("camera", [])
-        if not isinstance(cameras, list):
+        if not isinstance(cameras, list) or not all(isinstance(camera, dict) for camera in cameras):
             raise UserError(f"--set {change!r}: camera is not a list of [[camera]] tables")
         if len(path) == 3:
             chosen = [camera for camera in cameras if camera.get("name", "camera") == path[1]]
             if not chosen:
-                raise unknown("camera", path[1], [camera.get("name", "camera") for camera in cameras])
+                raise unknown("camera", path[1], [str(camera.get("name", "camera")) for camera in cameras])
             cameras = chosen
         for camera in cameras:
             camera[path[-1]] = value
@@ -176,22 +181,25 @@ def _value(text: str) -> Any:
 def _readable(error: msgspec.ValidationError, tree: dict[str, Any], where: str) -> UserError:
     text, _, at = str(error).partition(" - at `")
     key = at.rstrip("`").removeprefix("$").removeprefix(".")
+    bare = re.sub(r"\[.*?\]", "", key)
     if match := re.search(r"unknown field `(\w+)`", text):
         wrong = match.group(1)
-        section = re.sub(r"\[.*?\]", "", key).split(".")[-1] if key else ""
-        types = {
-            "camera": Camera,
-            "worker": Worker,
-            "page": Page,
-            "show": Show,
-            "budget": Budget,
-            "link": Link,
-        }
-        fields = types.get(section, Pipeline).__struct_fields__
+        fields = _SECTIONS.get(bare, Pipeline).__struct_fields__
         return UserError(f"{where}: {unknown('key', f'{key}.{wrong}' if key else wrong, _dotted(key, fields))}")
     if match := re.search(r"missing required field `(\w+)`", text):
         return UserError(f"{where}: {key or 'pipeline'} lacks {match.group(1)!r}")
+    if text.startswith("Invalid enum value"):
+        section, _, field = bare.partition(".")
+        choices = _choices(get_type_hints(_SECTIONS[section])[field])
+        return UserError(f"{where}: {unknown(key, redact(_at(tree, key)), choices)}")
     return UserError(f"{where}: {key}: {text[:1].lower()}{text[1:]}; got {redact(repr(_at(tree, key)))}")
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The values of the Literal in a type, however deep."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return tuple(choice for inner in get_args(hint) for choice in _choices(inner))
 
 
 def _dotted(key: str, fields: tuple[str, ...]) -> list[str]:

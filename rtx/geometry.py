@@ -8,6 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+MIN_SIDE = 8
+"""A smaller part of a picture shows nothing."""
+
 
 class Rect(NamedTuple):
     """x, y, width, height in pixels of the picture; may reach beyond it."""
@@ -25,7 +28,7 @@ def input_rect(height: int, width: int, roi: tuple[float, float, float, float], 
     around it.
     """
     x, y, w, h = roi[0] * width, roi[1] * height, roi[2] * width, roi[3] * height
-    side = round(min(w, h) if fit == "crop" else max(w, h))
+    side = max(MIN_SIDE, round(min(w, h) if fit == "crop" else max(w, h)))
     return Rect(round(x + (w - side) / 2), round(y + (h - side) / 2), side, side)
 
 
@@ -43,6 +46,16 @@ def place(n: int, positions: NDArray[np.float64], stride: float, centre: float) 
     weights[rows, low] += 1 - share
     weights[rows, np.minimum(low + 1, n - 1)] += share
     return weights
+
+
+def shown_part(
+    height: int, width: int, rect: Rect, roi: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+) -> Rect:
+    """What of the input rectangle shows the picture: the part within both the region and the picture."""
+    x0, y0 = max(rect.x, round(roi[0] * width)), max(rect.y, round(roi[1] * height))
+    x1 = min(rect.x + rect.width, max(x0 + MIN_SIDE, round((roi[0] + roi[2]) * width)), width)
+    y1 = min(rect.y + rect.height, max(y0 + MIN_SIDE, round((roi[1] + roi[3]) * height)), height)
+    return Rect(x0, y0, max(0, x1 - x0), max(0, y1 - y0))
 
 
 @lru_cache(maxsize=64)

@@ -27,28 +27,43 @@ def watch(
     """Run until `stop`, the source's end, or so many seconds."""
     address = f"http://{pipeline.page.host}:{pipeline.page.port}/"
     has_page = "page" in pipeline.show.sinks and "show" in pipeline.link.parts
-    with Supervisor(pipeline) as run, _Screen(console) as screen:
-        if has_page:
+    supervisor = Supervisor(pipeline)
+    try:
+        return _watch(supervisor, stop, seconds, console, address if has_page else None, browse)
+    finally:
+        _tell(supervisor, console)  # Also what led to giving up.
+
+
+def _watch(
+    supervisor: Supervisor, stop: threading.Event, seconds: float | None, console: Console, address: str | None,
+    browse: Callable[[str], object] | None,
+) -> RunReport:  # fmt: skip
+    with supervisor as run, _Screen(console) as screen:
+        if address:
             console.print(f"page: [bold]{address}[/]")
-        begun, drawn, browsed = now(), 0, not (has_page and browse)
+        begun, drawn, browsed = now(), 0, not (address and browse)
         while run.step() and not stop.is_set():
             if seconds is not None and now() - begun > seconds * NS_PER_S:
                 break
-            for line in run.messages():
-                console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+            _tell(run, console)
             if not browsed and any(c.role == "display" and c.status and c.status.running for c in run.children):
                 browsed = True
-                if browse:
-                    browse(address)
+                if browse and address:
+                    # Some browsers do not come back until they are closed.
+                    threading.Thread(target=browse, args=(address,), daemon=True).start()
             if now() - drawn > screen.every_s * NS_PER_S:
                 drawn = now()
                 screen.draw(run)
-    # After the block: the processes' last words are in.
-    for line in run.messages():
-        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-    came_to = summarise(run)
+    came_to = summarise(supervisor)  # After the block: the processes' last words are in.
+    _tell(supervisor, console)
     console.print(_in_a_line(came_to), soft_wrap=True)
     return came_to
+
+
+def _tell(run: Supervisor, console: Console) -> None:
+    """Print what has happened since the last time."""
+    for line in run.messages():
+        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
 
 
 class _Screen:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from rich.console import Console
 
 from rtx.capture.sources import kind
-from rtx.config import Pipeline, resolve
+from rtx.config import Camera, Pipeline, resolve
 from rtx.errors import UserError, unknown
 from rtx.explain.chain import chain_for
 from rtx.nets import cards, weights
+from rtx.redact import redact
 
 DEVICES = ("auto", "cpu", "cuda")
+_URL = re.compile(r".*://|(?:rtsps?|rtmps?|https?|udp|tcp|rtp|srt|synthetic):", re.IGNORECASE)
 
 
 def check_pipeline(pipeline: Pipeline, console: Console) -> None:
@@ -24,12 +27,40 @@ def check_pipeline(pipeline: Pipeline, console: Console) -> None:
             check_source(camera.source)
             if camera.pace == "every" and kind(camera.source) not in ("file", "synthetic"):
                 raise UserError(f"camera {camera.name!r}: pace = 'every' is for files; a live source cannot wait")
+            check_keys(camera)
     if "engine" in parts:
         check_model(pipeline.worker.model, pipeline.worker.explainer, pipeline.worker.target, console)
     if "show" in parts:
         from rtx.show.sinks import check_sinks
 
         check_sinks(pipeline)
+
+
+def check_keys(camera: Camera) -> None:
+    """Raises UserError for a setting that this kind of source would pass over in silence."""
+    of = kind(camera.source)
+    url = resolve(camera.source)
+    for key, option in (("width", "size"), ("height", "size"), ("fps", "fps")):
+        if getattr(camera, key) is None or of == "webcam":
+            continue
+        if of == "synthetic" and not re.search(rf"[?&]{option}=", url):
+            continue
+        why = f"{option} stands in its URL" if of == "synthetic" else f"it is for webcams; a {of} comes as it is"
+        raise UserError(f"camera {camera.name!r}: {key} has no effect here: {why}")
+    if camera.loop and of != "file":
+        raise UserError(f"camera {camera.name!r}: loop has no effect here: it is for files; a {of} has no end")
+
+
+def check_file(source: str) -> None:
+    """Raises UserError for a stream where one file is wanted; its password is not repeated."""
+    named = resolve(source)
+    if not _URL.match(named):
+        return
+    if source != named:
+        shown = source
+    else:  # Without its slashes a URL is not recognised as one, and neither is its password.
+        shown = redact(source) if "://" in source else f"{source.partition(':')[0]}:..."
+    raise UserError(f"explain takes a file; {shown!r} is none, use rtx run for streams")
 
 
 def check_explain(
@@ -54,10 +85,10 @@ def check_model(model: str, explainer: str, target: str | None, console: Console
 
 
 def check_source(source: str) -> None:
-    """A file must be there; a webcam or stream shows itself when it is opened."""
+    """A file must be there; a webcam or stream shows itself when it is opened. `env:NAME` is named, not its value."""
     if kind(source) == "file":
         path = Path(resolve(source)).expanduser()
         if not path.is_file():
-            raise UserError(f"no file {str(path)!r}; give a video file, a webcam, rtsp://... or synthetic:")
+            raise UserError(f"no file {redact(source)!r}; give a video file, a webcam, rtsp://... or synthetic:")
         if not os.access(path, os.R_OK):
-            raise UserError(f"file {str(path)!r} cannot be read by this user")
+            raise UserError(f"file {redact(source)!r} cannot be read by this user")

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ Role = Literal["grabber", "worker", "display"]
 BEAT_S = 0.5
 GRACE_S = 3.0
 USER_ERROR = 2
+TERMINATED = 143
+"""It was told to stop. Whoever did not tell it so starts it anew; 0 means that its work is done."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -59,6 +62,7 @@ class Status(msgspec.Struct, frozen=True):
     """Histograms since the process began (see Ages.plain)."""
     facts: dict[str, str]
     cpu_s: float
+    """Since it runs: imports and loading are no part of it."""
     rss_mb: float
 
 
@@ -69,6 +73,7 @@ class Report:
         self.name = name
         self.state = "starting"
         self.running = False
+        self._cpu_before = 0.0
         self.beat = now()
         self.counts: Counter[str] = Counter()
         self.drops: Counter[str] = Counter()
@@ -77,7 +82,8 @@ class Report:
 
     def alive(self, state: str | None = None) -> None:
         """The main loop came round."""
-        self.running = True
+        if not self.running:
+            self.running, self._cpu_before = True, time.process_time()
         self.beat = now()
         if state is not None:
             self.state = state
@@ -96,7 +102,7 @@ class Report:
             process=self.name, pid=os.getpid(), state=redact(self.state), running=self.running, beat=self.beat,
             counts=dict(self.counts), drops=dict(self.drops),
             ages={name: ages.plain() for name, ages in list(self.ages.items())},
-            facts=dict(self.facts), cpu_s=time.process_time(), rss_mb=rss_mb(),
+            facts=dict(self.facts), cpu_s=time.process_time() - self._cpu_before, rss_mb=rss_mb(),
         )  # fmt: skip
 
 
@@ -130,13 +136,16 @@ def main() -> None:
         heart.start()
         try:
             _run(start, stop, report)
+            code = TERMINATED if stop.is_set() else 0
         except UserError as error:
             print(redact(error), file=sys.stderr, flush=True)
             code = USER_ERROR
-        else:
-            code = 0
-        beating.set()
-        heart.join(1.0)
+        except Exception:
+            print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+            code = 1
+        finally:
+            beating.set()  # Before the sockets close under it.
+            heart.join(1.0)
     if orphaned.is_set():
         shutil.rmtree(start.folder, ignore_errors=True)  # Nobody else is left to do it; the siblings do the same.
     # Threads that hang in a driver must not keep the process.

@@ -103,13 +103,13 @@ def _cpu_ms(child: Child) -> float:
 
 def _rate(children: list[Child], name: str) -> float:
     """Per second, from the first to the last one (start-up and clean-up are no part of it)."""
-    rates = []
+    events, spent = 0, 0
     for child in children:
         for status in child.lives():
             first, last = status.counts.get(f"{name}_first_ns", 0), status.counts.get(f"{name}_last_ns", 0)
             if last > first:
-                rates.append((status.counts[name] - 1) * NS_PER_S / (last - first))
-    return round(sum(rates) / len(rates), 2) if rates else 0.0
+                events, spent = events + status.counts[name] - 1, spent + last - first
+    return round(events * NS_PER_S / spent, 2) if spent else 0.0
 
 
 def _first_heatmap(run: Supervisor, displays: list[Child]) -> float | None:

@@ -20,7 +20,7 @@ from rtx.config import Pipeline
 from rtx.errors import UserError
 from rtx.link.sockets import Sockets, check_endpoint, drain, private_folder, read_keys
 from rtx.measure.ages import Ages
-from rtx.process import USER_ERROR, Role, Start, Status, status_address
+from rtx.process import TERMINATED, USER_ERROR, Role, Start, Status, status_address
 from rtx.redact import redact
 
 RESTARTS_A_MINUTE = 5
@@ -52,6 +52,8 @@ class Child:
     """What is to be said of it beyond its own words."""
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=40))
     """Its last lines on standard error, redacted."""
+    listener: threading.Thread | None = None
+    """Reads its standard error."""
     past: list[Status] = field(default_factory=list)
     """Last words of its earlier lives."""
 
@@ -82,7 +84,8 @@ class Child:
 class Supervisor:
     """`with Supervisor(pipeline) as run: while run.step(): ...`; leaving the block ends every process."""
 
-    def __init__(self, pipeline: Pipeline, nothing_shown: bool = False):
+    def __init__(self, pipeline: Pipeline, own_reader: bool = False):
+        """With `own_reader` the caller reads frames and maps itself, from `folder`, and there is no display."""
         self.pipeline = pipeline
         link = pipeline.link
         check_endpoint("link.frames", link.frames, link.keys)
@@ -97,13 +100,13 @@ class Supervisor:
         self.children: list[Child] = []
         if "engine" in link.parts:
             self.children.append(Child("worker", "worker"))
-        if "show" in link.parts and not nothing_shown:
+        if "show" in link.parts and not own_reader:
             self.children.append(Child("display", "display"))
         if "capture" in link.parts:
             for index, camera in enumerate(pipeline.camera):
                 self.children.append(Child("grabber", f"grabber {camera.name}", index))
-        if not self.children:
-            raise UserError("link.parts is empty; name at least one of capture, engine, show")
+        if not own_reader:
+            _check_parts(pipeline)
         self.started_at = now()
         self._stack = contextlib.ExitStack()
         self._log: deque[str] = deque(maxlen=200)
@@ -158,7 +161,9 @@ class Supervisor:
         assert child.process.stdin
         child.started_at = child.heard_at = now()
         child.status, child.why = None, ""
-        threading.Thread(target=_listen, args=(child.process, child.errors), daemon=True).start()
+        child.errors.clear()
+        child.listener = threading.Thread(target=_listen, args=(child.process, child.errors), daemon=True)
+        child.listener.start()
         with contextlib.suppress(BrokenPipeError):  # It died at once; _look_after will see it.
             child.process.stdin.write(msgspec.json.encode(start) + b"\n")
             child.process.stdin.flush()
@@ -181,12 +186,14 @@ class Supervisor:
         if code == 0:
             child.ended = True
             return
-        time.sleep(0.05)  # Its last line on standard error is read by another thread.
+        if child.listener is not None:
+            child.listener.join(1.0)  # Its last line is read there.
         last = child.errors[-1] if child.errors else f"exit code {code}"
         if code == USER_ERROR:
             child.ended = True
             raise UserError(last)
-        self._again(child, f"died ({_how(code)}): {last}" if code > 0 else f"died ({_how(code)})")
+        told = child.errors and code not in (TERMINATED,) and code > 0
+        self._again(child, f"died ({_how(code)})" + (f": {last}" if told else ""))
 
     def _check_alive(self, child: Child) -> None:
         silent = (now() - child.heard_at) / NS_PER_S
@@ -223,6 +230,23 @@ class Supervisor:
                 self._hear()
 
 
+def _check_parts(pipeline: Pipeline) -> None:
+    """Parts whose other end could never be reached would wait for ever without a word."""
+    link, parts = pipeline.link, set(pipeline.link.parts)
+    if not parts:
+        raise UserError("link.parts is empty; name at least one of capture, engine, show")
+    if link.frames == "ipc" and ("capture" not in parts or parts == {"capture"}):
+        raise UserError(
+            f"link.parts = {sorted(parts)} with link.frames = 'ipc': frames stay on this host, so capture and a reader "
+            "(engine or show) belong together; set link.frames = 'tcp://HOST:PORT' to split them"
+        )
+    if link.maps == "ipc" and "engine" in parts and "show" not in parts:
+        raise UserError("link.parts has engine without show: set link.maps = 'tcp://HOST:PORT', or add show")
+    every = [camera.name for camera in pipeline.camera if camera.pace == "every"]
+    if every and "show" not in parts:
+        raise UserError(f"camera {every[0]!r}: pace = 'every' waits for the display; add show to link.parts")
+
+
 def _end(children: list[Child]) -> None:
     for child in children:
         assert child.process is not None
@@ -253,4 +277,6 @@ def _listen(process: subprocess.Popen[bytes], lines: deque[str]) -> None:
 
 
 def _how(code: int) -> str:
+    if code == TERMINATED:
+        return "terminated from outside"
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

@@ -22,13 +22,16 @@ from rtx.redact import redact
         ("http://cam/x?api_key=geheim#part", "http://cam/x?api_key=***"),
         ("cannot open 'rtsp://a:geheim@h/x': no", "cannot open 'rtsp://***@h/x': no"),
         ('got "rtsp://a:geheim@h/x"', 'got "rtsp://***@h/x"'),
+        ("no file 'rtsp:/admin:geheim@10.0.0.2/1'", "no file 'rtsp:/***@10.0.0.2/1'"),
+        ("http://cam/x?pw=geheim", "http://cam/x?pw=***"),
+        ("rtsp://cam/user=admin_password=geheim_channel=1", "rtsp://cam/user=***"),
     ],
 )
 def test_a_secret_becomes_stars(text: str, shown: str):
     assert redact(text) == shown
 
 
-@pytest.mark.parametrize("sign", "@:/?#&=%+!$*,;()[]~|\\^`{}")
+@pytest.mark.parametrize("sign", "@:/?#&=%+!$*,;()[]~|\\^`{}'\"<> ")
 def test_a_password_with_a_sign_in_it(sign: str):
     for password in (f"ge{sign}heim", f"{sign}geheim", f"geheim{sign}", f"ge{sign}{sign}heim{sign}"):
         shown = redact(f"camera lost: rtsp://admin:{password}@10.0.0.2/1: refused")

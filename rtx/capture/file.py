@@ -14,6 +14,7 @@ from rtx.capture.source import Canvas, SourceLost, Stamp
 from rtx.clock import NS_PER_MS, NS_PER_S, now
 from rtx.config import Camera, resolve
 from rtx.errors import UserError
+from rtx.redact import redact
 
 _USUAL_FPS = 30.0
 _MOST_FPS = 1000.0
@@ -28,7 +29,7 @@ class File:
 
     def __init__(self, camera: Camera, stop: threading.Event | None = None) -> None:
         self._path = Path(resolve(camera.source)).expanduser()
-        self._name = repr(str(self._path))
+        self._name = repr(redact(camera.source))  # As it was written: a variable's value is not for every eye.
         self._mirror = camera.mirror
         self._stop = stop or threading.Event()
         self._capture: cv2.VideoCapture | None = None
@@ -74,6 +75,23 @@ class File:
             self._capture.set(cv2.CAP_PROP_POS_MSEC, seconds * 1000)
 
     @property
+    def period(self) -> int:
+        """Time between two frames, in ns."""
+        return int(self._period_ms * NS_PER_MS)
+
+    @property
+    def stated_frames(self) -> int | None:
+        """How many frames the file says it has; None where what it says makes no sense (raw or live-muxed files)."""
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) if self._capture is not None else math.nan
+        return int(count) if math.isfinite(count) and count > 1 else None
+
+    def run_through(self) -> int:
+        """Go to the end without making pictures: time of the last frame after the first, in ns."""
+        while self._capture is not None and self._grab(self._capture) is not None:
+            pass
+        return int(self._media_ms * NS_PER_MS)
+
+    @property
     def position_s(self) -> float:
         """The last frame's time in the file, by its own time stamps; 0 where it has none."""
         return self._position_ms / 1000
@@ -85,10 +103,9 @@ class File:
 
     def _catch_up(self, capture: cv2.VideoCapture, due: int) -> int | None:
         """Grab, without making pictures of them, the frames that are over by more than one period."""
-        period = int(self._period_ms * NS_PER_MS)
         furthest = due + _LONGEST_SKIP
         late: int | None = due
-        while late is not None and late < min(now() - period, furthest):
+        while late is not None and late < min(now() - self.period, furthest):
             self.skipped += 1
             late = self._grab(capture)
         return late

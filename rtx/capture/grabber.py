@@ -36,11 +36,11 @@ class SourceHung(RuntimeError):
 def run(start: Start, stop: threading.Event, report: Report) -> None:
     """Frames of one camera until `stop` or the source's end."""
     camera, link = start.pipeline.camera[start.index], start.pipeline.link
-    only = len(start.pipeline.camera) == 1 and start.restarts == 0
+    only = len(start.pipeline.camera) == 1
     with Sockets(read_keys(link.keys) if link.keys else None) as sockets:
         writer = FrameWriter(sockets, link, start.folder, start.index, camera.name)
         shown = sockets.collect(endpoint("ipc", start.folder, "shown", start.index)) if camera.pace == "every" else None
-        loop = _Loop(camera, writer, stop, report, shown, only)
+        loop = _Loop(camera, writer, stop, report, shown, only, start.restarts == 0)
         thread = threading.Thread(target=loop.run, daemon=True)
         thread.start()
         while thread.is_alive() and not stop.is_set():
@@ -61,11 +61,11 @@ class _Loop:
 
     def __init__(
         self, camera: Camera, writer: FrameWriter, stop: threading.Event, report: Report,
-        shown: zmq.Socket[bytes] | None, only: bool,
+        shown: zmq.Socket[bytes] | None, only: bool, first_life: bool,
     ):  # fmt: skip
         self.camera, self.writer, self.stop, self.report, self.shown = camera, writer, stop, report, shown
         self.error: Exception | None = None
-        self._only = only
+        self._only, self._first_life = only, first_life
         self._source: Source | None = None
         # Another number after every restart, so that nobody takes the new frames for the old ones' continuation.
         self._epoch = now()
@@ -89,17 +89,20 @@ class _Loop:
                 self._moved = now()
                 source.open()
                 self._epoch += 1
+                before = self.writer.seq
                 while not self.stop.is_set():
                     stamp = source.read(self.writer.canvas)
                     if stamp is None:
                         break
                     self._publish(stamp)
                     wait, ever = BACKOFF_S[0], True
+                if self.writer.seq == before and not self.stop.is_set():
+                    raise UserError(f"{self.camera.source!r} holds no frame that can be read")
                 if self.stop.is_set() or not self.camera.loop:
                     return
             except (SourceLost, UserError) as error:
                 source.close()
-                if not ever and (self._only or isinstance(error, UserError)):
+                if not ever and self._first_life and (self._only or isinstance(error, UserError)):
                     raise UserError(redact(error)) from None
                 self._set("lost", redact(error))
                 self.report.counts["reopened"] += 1

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtx.clock import NS_PER_MS
-from rtx.geometry import Rect, input_rect
+from rtx.geometry import Rect, input_rect, shown_part
 from rtx.link.frames import Frame
 from rtx.nets import cards
 
@@ -36,18 +36,25 @@ class Clip:
     width: int
     """Of the camera's picture."""
     rect: Rect
-    """The part of the picture that the frames show."""
+    """The square of the picture that the frames are."""
+    seen: Rect | None = None
+    """The part of it that shows the picture (the rest is grey), where that is less than what lies in the picture."""
 
 
-def see(pixels: NDArray[np.uint8], rect: Rect, size: int, out: NDArray[np.uint8]) -> None:
-    """The rectangle of a picture as size x size pixels into `out` (size size 3); grey where it leaves the picture."""
-    height, width = pixels.shape[:2]
-    x0, y0 = max(0, int(rect.x)), max(0, int(rect.y))
-    x1, y1 = min(width, int(rect.x + rect.width)), min(height, int(rect.y + rect.height))
+def see(pixels: NDArray[np.uint8], rect: Rect, size: int, out: NDArray[np.uint8], seen: Rect | None = None) -> None:
+    """The rectangle of a picture as size x size pixels into `out` (size size 3); grey outside the part `seen`.
+
+    Without `seen` it is all of the rectangle that lies within the picture.
+    """
+    seen = seen or shown_part(pixels.shape[0], pixels.shape[1], rect=rect)
+    x0, y0 = int(seen.x), int(seen.y)
+    x1, y1 = int(seen.x + seen.width), int(seen.y + seen.height)
     left, top = (round((n - start) * size / rect.width) for n, start in ((x0, rect.x), (y0, rect.y)))
     right, bottom = (round((n - start) * size / rect.width) for n, start in ((x1, rect.x), (y1, rect.y)))
     if (left, top, right, bottom) != (0, 0, size, size):
         out[:] = PAD_VALUE
+    if right <= left or bottom <= top:
+        return
     # AREA averages what it shrinks (LINEAR would alias); for enlarging it is a nearest neighbour.
     how = cv2.INTER_AREA if rect.width >= size else cv2.INTER_LINEAR
     out[top:bottom, left:right] = cv2.resize(pixels[y0:y1, x0:x1], (right - left, bottom - top), interpolation=how)
@@ -57,7 +64,7 @@ class Window:
     """Frames go in as they come; the newest whole clip comes out. One thread adds, another takes.
 
     An epoch (a loop, a reopened camera, a jump) starts it empty, and a clip is given only when each of its samples
-    is there: within half a stride of its due time, or within one frame period where the camera is slower than that.
+    is there: within a stride of its due time (the first: half a stride), or within a frame period of a slow camera.
     """
 
     def __init__(self, clip: cards.Clip, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"]):
@@ -72,7 +79,7 @@ class Window:
         self._count = 0
         self._epoch = -1
         self._picture = (0, 0)
-        self._rect = Rect(0, 0, 1, 1)
+        self._rect = self._seen = Rect(0, 0, 1, 1)
         self._next = np.empty((clip.size, clip.size, 3), np.uint8)
         self._lock = threading.Lock()
 
@@ -84,15 +91,18 @@ class Window:
 
     def shrink(self, frame: Frame) -> None:
         """Resize the frame; `add` keeps it, once its pixels are known to have been whole."""
-        self._rect_of_next = input_rect(frame.pixels.shape[0], frame.pixels.shape[1], self._roi, self._fit)
-        see(frame.pixels, self._rect_of_next, self._spec.size, self._next)
+        height, width = frame.pixels.shape[:2]
+        self._rect_of_next = input_rect(height, width, self._roi, self._fit)
+        self._seen_of_next = shown_part(height, width, self._rect_of_next, self._roi)
+        see(frame.pixels, self._rect_of_next, self._spec.size, self._next, self._seen_of_next)
 
     def add(self, frame: Frame) -> None:
         """Keep what `shrink` made of this frame."""
         with self._lock:
             if self._begins_anew(frame):
                 self._count = 0
-            self._epoch, self._picture, self._rect = frame.epoch, frame.pixels.shape[:2], self._rect_of_next
+            self._epoch, self._picture = frame.epoch, frame.pixels.shape[:2]
+            self._rect, self._seen = self._rect_of_next, self._seen_of_next
             at = self._count % len(self._times)
             self._frames[at], self._times[at], self._seqs[at] = self._next, frame.t_capture, frame.seq
             self._count += 1
@@ -125,13 +135,15 @@ class Window:
             after = np.searchsorted(times, due).clip(1, len(times) - 1) if len(times) > 1 else np.zeros(len(due), int)
             nearest = np.where(due - times[after - 1] < times[after] - due, after - 1, after)
             period = float(np.median(np.diff(times[-FINENESS * 4 :]))) if len(times) > 1 else 0.0
-            if np.abs(times[nearest] - due).max() > max(self._stride / 2, period):
+            off = np.abs(times[nearest] - due)
+            if off[0] > max(self._stride / 2, period) or off.max() > max(self._stride, period):
                 return None
             start = max(0, self._count - len(self._times))
             at = (start + nearest) % len(self._times)
             return Clip(
                 camera, self._epoch, int(self._seqs[at[0]]), int(self._seqs[at[-1]]), self._frames[at],
                 tuple(int(t) for t in self._times[at]), *self._picture, self._rect,
+                self._seen,
             )  # fmt: skip
 
     def _ordered(self) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import cv2
+import msgspec
 import zmq
 
 from rtx.clock import NS_PER_S, ms, now
@@ -40,6 +41,8 @@ class Watched:
     """Capture time of the newest frame of the last explained clip."""
     epoch: int = -1
     told_at: int = 0
+    gap: bool = False
+    """Frames are missing amid the newest clip."""
     waiting: Frame | None = None
     """`pace = "every"`: the frame that the grabber holds until it was handled."""
     answer: MapMessage | None = None
@@ -115,32 +118,38 @@ class _Loading:
 
 def step(engine: Engine, cameras: list[Watched], report: Report) -> None:
     """One round: all cameras that have a new clip are one batch."""
+    # Looked at once: what the feeder brings meanwhile is for the next round.
+    waiting = [watched.waiting for watched in cameras]
     due: list[tuple[Watched, Clip]] = []
-    for watched in cameras:
+    for watched, frame in zip(cameras, waiting, strict=True):
         if watched.clock is not None:
             watched.clock.serve()
-        clip = _due_clip(watched)
+        clip = _due_clip(watched, frame)
         if clip is not None:
             due.append((watched, clip))
     if due:
         _explain(engine, due, report)
-    for watched in cameras:
-        _settle(watched)
+    for watched, frame in zip(cameras, waiting, strict=True):
+        if frame is not None:
+            _settle(watched, frame)
         if now() - watched.told_at > NS_PER_S // 2:
             progress = watched.window.progress()
-            _tell(watched, "collecting" if progress < 1 else "waiting", progress)
+            _tell(watched, "collecting" if progress < 1 else "gap" if watched.gap else "waiting", progress)
     report.alive("explaining" if any(w.explained_at for w in cameras) else _collecting(cameras))
 
 
-def _due_clip(watched: Watched) -> Clip | None:
+def _due_clip(watched: Watched, waiting: Frame | None) -> Clip | None:
     newest = watched.window.newest()
     # Live, as often as it can be done; `every`, as often as the clip gains a sample.
-    least = 1 if watched.camera.pace == "realtime" else watched.window.stride_ns
+    live = watched.camera.pace == "realtime"
+    least = 1 if live else watched.window.stride_ns
     if newest is None or abs(newest - watched.explained_at) < least:
         return None
-    if watched.camera.pace == "every" and (watched.waiting is None or watched.waiting.t_capture != newest):
+    if not live and (waiting is None or waiting.t_capture != newest):
         return None
-    return watched.window.clip(watched.camera.name)
+    clip = watched.window.clip(watched.camera.name)
+    watched.gap = clip is None
+    return clip
 
 
 def _explain(engine: Engine, due: list[tuple[Watched, Clip]], report: Report) -> None:
@@ -151,8 +160,9 @@ def _explain(engine: Engine, due: list[tuple[Watched, Clip]], report: Report) ->
     explanations = engine.explain([clip for _, clip in due], [watched.memory for watched, _ in due])
     for (watched, clip), explanation in zip(due, explanations, strict=True):
         watched.explained_at = clip.t_frames[-1]
+        explanation = msgspec.structs.replace(explanation, uncertainty_ms=watched.reader.age_uncertainty_ms)
         watched.answer = explanation
-        if watched.waiting is None:
+        if watched.camera.pace == "realtime":
             _send(watched, explanation)
         report.count("explained")
         report.age("wait", ms(began - clip.t_frames[-1]))
@@ -162,16 +172,14 @@ def _explain(engine: Engine, due: list[tuple[Watched, Clip]], report: Report) ->
     report.counts["largest_batch"] = max(report.counts["largest_batch"], len(due))
 
 
-def _settle(watched: Watched) -> None:
+def _settle(watched: Watched, frame: Frame) -> None:
     """`pace = "every"`: say that the frame is done with, so that the display goes on."""
-    frame = watched.waiting
-    if frame is None:
-        return
     answer = watched.answer
     covers = isinstance(answer, Explanation) and (answer.epoch, answer.last_seq) == (frame.epoch, frame.seq)
     message = answer if covers else Handled(camera=frame.camera, epoch=frame.epoch, seq=frame.seq)
     assert message is not None
-    watched.waiting = None
+    if watched.waiting is frame:
+        watched.waiting = None
     _send(watched, message)
 
 
@@ -180,7 +188,7 @@ def _send(watched: Watched, message: MapMessage) -> None:
     watched.told_at = now()
 
 
-def _tell(watched: Watched, state: Literal["loading", "collecting", "waiting"], progress: float) -> None:
+def _tell(watched: Watched, state: Literal["loading", "collecting", "gap", "waiting"], progress: float) -> None:
     if watched.camera.pace == "every" and state != "loading":
         return  # A state would take the place of an answer that the display waits for.
     _send(watched, WorkerState(camera=watched.camera.name, state=state, since=now(), progress=progress))

@@ -123,6 +123,10 @@ class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
     """False where the method found nothing above its threshold."""
     peak: float
     """The map's usual maximum on clear evidence, from the model's card; 0 where it is not known."""
+    seen: tuple[float, float, float, float] | None = None
+    """The part of the rectangle that the network was shown, x y width height; without it, all within the picture."""
+    uncertainty_ms: float = 0.0
+    """Of the capture times, where the frames came from another host."""
     motion_share: float | None = None
     """Share of the relevance that the selective step kept: how much of this is motion."""
     ms: Milliseconds = {}
@@ -135,7 +139,7 @@ class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
 class WorkerState(_Message, frozen=True, kw_only=True, tag="worker"):
     """How the worker is, for one camera. `since` is monotonic ns."""
 
-    state: Literal["loading", "collecting", "waiting"]
+    state: Literal["loading", "collecting", "gap", "waiting"]
     since: Nanoseconds
     progress: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """While collecting: the share of the first clip that is there."""

@@ -82,8 +82,11 @@ def card(name: str) -> Card:
 
 def class_index(labels: tuple[str, ...], wanted: str) -> int:
     """A class by number or name (case does not matter)."""
-    if wanted.lstrip("-").isdigit():
+    try:
         number = int(wanted)
+    except ValueError:
+        pass
+    else:
         if not 0 <= number < len(labels):
             raise UserError(f"class {number} does not exist: the model has classes 0..{len(labels) - 1}")
         return number

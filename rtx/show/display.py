@@ -26,15 +26,16 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
         viewer = Viewer(sockets, pipeline, start.folder)
         sinks = open_sinks(pipeline, start.restarts)
         try:
-            _show(viewer, sinks, stop, report)
+            _show(viewer, sinks, pipeline.link.frames, stop, report)
         finally:
             for sink in sinks:
                 sink.close()
 
 
-def _show(viewer: Viewer, sinks: list[Sink], stop: threading.Event, report: Report) -> None:
+def _show(viewer: Viewer, sinks: list[Sink], frames: str, stop: threading.Event, report: Report) -> None:
     shown_at = {camera.camera.name: now() for camera in viewer.cameras}
     measured_from: int | None = None
+    waiting = "waiting for a first frame" + ("" if frames == "ipc" else f" from {frames}: same keys on both hosts?")
     while not stop.is_set():
         for view in viewer.views(100):
             for sink in sinks:
@@ -52,7 +53,7 @@ def _show(viewer: Viewer, sinks: list[Sink], stop: threading.Event, report: Repo
                     for sink in sinks:
                         sink.refresh(last)
         report.drops.update({cause: n - report.drops[cause] for cause, n in viewer.drops().items()})
-        report.alive("showing" if report.counts["shown"] else "waiting for a first frame")
+        report.alive("showing" if report.counts["shown"] else waiting)
         if any(sink.quit() for sink in sinks):
             report.state = "closed by the user"
             return

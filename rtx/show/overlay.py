@@ -57,22 +57,23 @@ class LiveScale:
 
 def heat_of(explanation: Explanation, scale: LiveScale) -> Heat:
     """Heat over the input rectangle, 0..255; weaker where the explained class is unlikely, none without evidence."""
-    rect = Rect(*explanation.rect)
+    rect, seen = Rect(*explanation.rect), Rect(*explanation.seen) if explanation.seen is not None else None
     relevance = newest_frame(explanation.map)
     full = scale.full(explanation, float(relevance.max()))
     if not explanation.evidence or full <= 0:
-        return Heat(np.zeros((GRID, GRID), np.uint8), rect)
+        return Heat(np.zeros((GRID, GRID), np.uint8), rect, seen)
     p = next((top.p for top in explanation.top if top.label == explanation.target), explanation.top[0].p)
     values = relevance * (min(1.0, p / CERTAIN) ** 2 * 255 / full)
-    return Heat(np.clip(values, 0, 255).astype(np.uint8), rect)
+    return Heat(np.clip(values, 0, 255).astype(np.uint8), rect, seen)
 
 
 def draw_heat(image: NDArray[np.uint8], heat: Heat, opacity: float) -> None:
     """Blend heat into a picture in place, and dim what the network did not see."""
     height, width = image.shape[:2]
     rect = heat.rect
-    x0, y0 = max(0, round(rect.x)), max(0, round(rect.y))
-    x1, y1 = min(width, round(rect.x + rect.width)), min(height, round(rect.y + rect.height))
+    seen = heat.seen or rect
+    x0, y0 = max(0, round(seen.x)), max(0, round(seen.y))
+    x1, y1 = min(width, round(seen.x + seen.width)), min(height, round(seen.y + seen.height))
     if x1 <= x0 or y1 <= y0:
         return
     for unseen in (image[:y0], image[y1:], image[y0:y1, :x0], image[y0:y1, x1:]):

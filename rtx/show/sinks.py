@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -117,13 +119,12 @@ class Mp4:
     """One H.264 file with the overlay in the picture; variable frame rate, so that no frame is invented or lost."""
 
     def __init__(self, path: Path, height: int, width: int):
+        self._path = path
         self._size = (width // 2 * 2, height // 2 * 2)
         # Written in fragments: what was written before a kill can be played.
         options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
-        try:
+        with self._writing():
             self._container = av.open(str(path), "w", format="mp4", options=options)
-        except OSError as error:
-            raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
         stream = self._container.add_stream(
             "libx264", rate=30, options={"preset": "veryfast", "crf": "23", "tune": "zerolatency", "g": "30"}
         )
@@ -142,11 +143,20 @@ class Mp4:
             self._first = view.t_capture
         self._pts = max(self._pts + 1, (view.t_capture - self._first) // NS_PER_MS)
         frame.pts, frame.time_base = self._pts, Fraction(1, 1000)
-        self._container.mux(self._stream.encode(frame))
+        with self._writing():  # The file is opened at the first frame that comes out of the encoder.
+            self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        with self._writing():
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, av.FFmpegError) as error:
+            raise UserError(f"cannot write {str(self._path)!r}: {error.strerror or error}") from None
 
 
 def file_of(path: Path, camera: str, cameras: int, restarts: int) -> Path:
@@ -165,7 +175,13 @@ def check_sinks(pipeline: Pipeline) -> None:
     """Everything that can be told before a process starts. Raises UserError."""
     if not pipeline.show.sinks:
         raise UserError("show.sinks is empty; use 'none' to show nothing")
+    cameras = [camera.name for camera in pipeline.camera]
+    seen: set[str] = set()
     for sink in pipeline.show.sinks:
+        place = os.path.realpath(sink.removeprefix("file:")) if sink.startswith("file:") else sink
+        if place in seen:
+            raise UserError(f"show.sinks names {sink!r} twice; once is enough")
+        seen.add(place)
         if sink == "window":
             check_display()
         elif sink == "page":
@@ -178,6 +194,9 @@ def check_sinks(pipeline: Pipeline) -> None:
                 raise UserError(f"{sink!r}: the file's name must end in .mp4")
             if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
                 raise UserError(f"{sink!r}: the folder {str(path.parent)!r} is not there or cannot be written")
+            for name in cameras:
+                if (file := file_of(path, name, len(cameras), 0)).is_dir():
+                    raise UserError(f"{sink!r}: {str(file)!r} is a folder; name a file")
         elif sink != "none":
             raise unknown("sink", sink, KINDS)
 

@@ -23,7 +23,10 @@ SHEET_WIDTH = 320
 def save(path: Path, clip: FileClip, result: Result) -> None:
     """Write .png (contact sheet), .mp4 (every frame of the clip's time) or .npz (arrays, no pickle)."""
     check(path)
-    WRITERS[path.suffix](path, clip, result)
+    try:
+        WRITERS[path.suffix](path, clip, result)
+    except OSError as error:
+        raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
 
 
 def check(path: Path) -> None:
@@ -32,6 +35,8 @@ def check(path: Path) -> None:
         raise UserError(f"-o {str(path)!r}: the name must end in {', '.join(WRITERS)}")
     if not path.parent.is_dir():
         raise UserError(f"-o {str(path)!r}: there is no folder {str(path.parent)!r}")
+    if path.is_dir():
+        raise UserError(f"-o {str(path)!r} is a folder; name a file")
 
 
 def views(
@@ -46,7 +51,7 @@ def views(
         low = int(at)
         high = min(low + 1, len(samples) - 1)
         values = cv2.addWeighted(heat[low], 1 - (at - low), heat[high], at - low, 0)
-        heated = Heat(np.asarray(values, np.uint8), clip.clip.rect)
+        heated = Heat(np.asarray(values, np.uint8), clip.clip.rect, clip.clip.seen)
         made.append(View(
             "file", picture, number, 0, time, 0.0, "live", "explaining", heated, evidence=result.evidence,
             top=result.top, target=result.target, explainer=result.explainer,

@@ -19,6 +19,8 @@ class Heat:
     """Relevance over the input rectangle: h w, 0 (nothing) .. 255 (full). The class's certainty is in it."""
     rect: Rect
     """Where the rectangle lies, in pixels of the frame."""
+    seen: Rect | None = None
+    """The part of it that the network was shown; None: all that lies within the frame."""
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class CameraViewer:
             "worker_state": self._worker_words(),
         }
         explanation = self._explanation
-        if explanation is None or explanation.epoch != base.epoch:
+        if explanation is None or not self._fits(explanation, base):
             return replace(base, heat=None, top=(), heatmap_age_ms=None, misalignment_ms=None, late=False, **known)  # type: ignore[arg-type]
         newest = explanation.t_newest - self._maps_offset()
         age = ms(at - newest)
@@ -127,12 +127,22 @@ class CameraViewer:
             base, heat=self._heat, evidence=explanation.evidence, top=explanation.top, target=explanation.target,
             explainer=explanation.explainer, model=explanation.model, precision=explanation.precision,
             heatmap_age_ms=age, misalignment_ms=ms(base.t_capture - newest), late=age > self._budget_ms,
-            motion_share=explanation.motion_share, ms=explanation.ms, **known,  # type: ignore[arg-type]
+            motion_share=explanation.motion_share, ms=explanation.ms,
+            uncertainty_ms=base.uncertainty_ms + explanation.uncertainty_ms + self._maps_uncertainty_ms(), **known,  # type: ignore[arg-type]
         )  # fmt: skip
+
+    def _fits(self, explanation: Explanation, base: View) -> bool:
+        """Of the same run of frames, of the same size, and told in a clock that is known."""
+        same_size = (explanation.height, explanation.width) == base.image.shape[:2]
+        known = self._maps_clock is None or self._maps_clock.known
+        return explanation.epoch == base.epoch and same_size and known
 
     def _maps_offset(self) -> int:
         """Times in explanations are in the worker's clock."""
         return self._maps_clock.offset if self._maps_clock is not None else 0
+
+    def _maps_uncertainty_ms(self) -> float:
+        return self._maps_clock.uncertainty / 1e6 if self._maps_clock is not None else 0.0
 
     def _camera_words(self) -> str:
         if self._state is None or self._state.state == "live":
@@ -151,7 +161,11 @@ class CameraViewer:
             return "explaining" if self._explanation is not None else "worker starting"
         if self._worker.state == "collecting":
             return f"collecting a first clip {100 * self._worker.progress:.0f} %"
-        return {"loading": "worker loading its model", "waiting": "explaining"}[self._worker.state]
+        return {
+            "loading": "worker loading its model",
+            "gap": "frames are missing, waiting for a whole clip",
+            "waiting": "explaining",
+        }[self._worker.state]
 
 
 class Viewer:

@@ -40,6 +40,12 @@ def test_a_killed_process_is_restarted_and_heatmaps_flow_again(hall: Watched, na
     assert any("killed by signal 9" in line and name in line for line in hall.said)
 
 
+@pytest.mark.parametrize("name", ["worker", "display", "grabber camera"])
+def test_a_process_terminated_from_outside_is_restarted_too(hall: Watched, name: str):
+    hall.restarted(name, hall.kill(name, signal.SIGTERM))
+    hall.flows()
+
+
 def test_frames_are_shown_while_there_is_no_worker(hall: Watched):
     pid = hall.kill("worker")
     hall.more("display", "shown", 10)
@@ -195,3 +201,18 @@ def test_every_frame_of_a_file_is_shown_once_even_if_a_process_dies(film: Path, 
     else:
         assert FRAMES - 32 <= shown <= FRAMES + 1, "a killed display may lose the last second of what it wrote"
     assert run[victim].restarts == 1
+
+
+def test_a_file_that_vanishes_takes_no_other_camera_with_it(tmp_path: Path):
+    """Its grabber is killed and finds no file any more: it is lost, and the rest goes on."""
+    gone = tmp_path / "gone.mp4"
+    movie = cv2.VideoWriter(str(gone), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for _ in range(600):
+        movie.write(np.zeros((48, 64, 3), np.uint8))
+    movie.release()
+    with watched(SMALL, str(gone), changes=(WITHOUT_WORKER,)) as run:
+        run.more("grabber camera-2", "captured", 1)
+        gone.unlink()
+        run.kill("grabber camera-2")
+        run.until(lambda: "no file" in run["grabber camera-2"].state, 20)
+        run.more("grabber camera-1", "captured", 10)

@@ -86,6 +86,15 @@ def test_heat_that_leaves_the_picture_is_cut_off():
     assert (picture[4:] == 100).all()
 
 
+def test_what_the_region_leaves_out_is_dimmed_and_not_painted():
+    picture = np.full((100, 200, 3), 100, np.uint8)
+    values = np.full((GRID, GRID), 255, np.uint8)
+    draw_heat(picture, Heat(values, Rect(50, 0, 100, 100), seen=Rect(80, 0, 40, 100)), 1.0)
+    assert (picture[:, :80] == round(100 * DIM)).all()
+    assert (picture[:, 120:] == round(100 * DIM)).all()
+    assert (picture[:, 80:120] != round(100 * DIM)).any()
+
+
 def test_zero_heat_changes_nothing_but_the_unseen():
     picture = np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)
     before = picture.copy()

@@ -50,6 +50,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     uncertainty_ms: float
     late: bool
     motion_share: float | None
+    seen: tuple[float, float, float, float] | None
+    """The part of `rect` that the network was shown; null: all that lies in the picture."""
     rect: tuple[float, float, float, float] | None
     """Where the heat lies, x y width height in pixels of the picture sent; may reach beyond it."""
     heat: tuple[int, int]
@@ -90,6 +92,7 @@ class Shot:
         view, waited = self.view, ms(now() - self._since)
         across, down = self.picture.scale
         rect = view.heat.rect if view.heat is not None else None
+        seen = view.heat.seen if view.heat is not None else None
         header = msgspec.json.encode(
             Header(
                 camera=view.camera,
@@ -111,6 +114,7 @@ class Shot:
                 late=view.late,
                 motion_share=view.motion_share,
                 rect=rect and (rect.x * across, rect.y * down, rect.width * across, rect.height * down),
+                seen=seen and (seen.x * across, seen.y * down, seen.width * across, seen.height * down),
                 heat=(view.heat.values.shape[0], view.heat.values.shape[1]) if view.heat is not None else (0, 0),
             )
         )
