@@ -22,6 +22,8 @@ check: $(VENV)/.tested
 bench: $(VENV)/.tested
 	$(BIN)/python -m benchmarks.handover
 	$(BIN)/python -m benchmarks.live
+	$(BIN)/python -m benchmarks.rtsp
+	$(BIN)/python -m benchmarks.readme
 
 clean:
 	rm -rf $(VENV) dist build

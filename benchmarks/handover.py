@@ -64,7 +64,8 @@ def main() -> None:
         "slow: MB grown",
     ]
     show(f"720p at {FPS} a second; slow = {SLOW_S * 1000:.0f} ms a frame for {chosen.slow_seconds:g} s", header, rows)
-    keep("handover", {"fps": FPS, "size": [WIDTH, HEIGHT], "slow_seconds": chosen.slow_seconds, "quick": quick, "slow": slow})
+    about = {"fps": FPS, "size": [WIDTH, HEIGHT], "slow_seconds": chosen.slow_seconds}
+    keep("handover", about | {"quick": quick, "slow": slow})
 
 
 def _pair(transport: str, seconds: float, consumer_s: float) -> dict[str, Any]:

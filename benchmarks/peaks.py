@@ -1,4 +1,4 @@
-"""A model's usual peaks: the largest relevance on the newest frame of clips that it is sure of; they go into its card ([peaks])."""
+"""A model's usual peaks: the largest relevance on the newest frame of clips that it is sure of; for its card."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def main() -> None:
             continue
         results = [rtx.explain(model, clip, name) for name in EXPLAINERS]
         top = results[0].top[0]
-        rows.append([path.name, top.label, round(top.p, 3), *(round(float(r.relevance_full[-1].max()), 1) for r in results)])
+        peaks_here = [round(float(result.relevance_full[-1].max()), 1) for result in results]
+        rows.append([path.name, top.label, round(top.p, 3), *peaks_here])
     show(f"peaks of {chosen.model}", ["clip", "top class", "p", *EXPLAINERS], rows)
     sure = [row for row in rows if float(str(row[2])) >= chosen.sure]
     peaks = {name: statistics.median(float(str(row[3 + i])) for row in sure) for i, name in enumerate(EXPLAINERS)}

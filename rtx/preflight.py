@@ -56,10 +56,9 @@ def check_file(source: str) -> None:
     named = resolve(source)
     if not _URL.match(named):
         return
-    if source != named:
-        shown = source
-    else:  # Without its slashes a URL is not recognised as one, and neither is its password.
-        shown = redact(source) if "://" in source else f"{source.partition(':')[0]}:..."
+    shown = redact(source)
+    if source == named and "://" not in source:  # Without its slashes its password is not recognised as one.
+        shown = f"{source.partition(':')[0]}:..."
     raise UserError(f"explain takes a file; {shown!r} is none, use rtx run for streams")
 
 

@@ -6,15 +6,20 @@ import json
 import os
 import pickle
 import re
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rtx.cli import main
+from rtx.errors import UserError
+from rtx.show.sinks import Mp4
+from rtx.show.view import View
 from tests.running import COMMAND, SMALL, Running
 from tests.waiting import until
 
@@ -63,7 +68,15 @@ MISTAKES = {
     "chain that is none": (["run", SMALL, "--explainer", "ksigma("], r"ksigma\("),
     "unknown class": (["run", SMALL, "--target", "playing criket"], "did you mean 'playing cricket'"),
     "class out of range": (["run", SMALL, "--target", "4000"], r"0\.\.399"),
-    "unknown device": (["run", SMALL, "--device", "gpu"], "device.*gpu.*"),
+    "class of an odd digit": (["run", SMALL, "--explainer", "contrast(against='²')"], "unknown class '²'"),
+    "class of two signs": (["run", SMALL, "--target", "--5"], "unknown class '--5'"),
+    "unknown device": (["run", SMALL, "--device", "gpu"], "device 'gpu'.*auto, cpu, cuda"),
+    "sink given twice": (["run", SMALL, "--show", "page,page"], "'page' twice"),
+    "file given twice": (["run", SMALL, "--show", "file:x.mp4,file:./x.mp4"], "x.mp4' twice"),
+    "width of a stream": (["run", "rtsp://127.0.0.1:9/x", "--set", "camera.width=640"], "'camera': width.*webcams"),
+    "rate of a file": (["run", __file__, "--set", "camera.fps=5"], "'camera': fps.*webcams"),
+    "size said twice": (["run", SMALL, "--set", "camera.height=480"], "'camera': height.*size stands in its URL"),
+    "loop of a stream": (["run", "rtsp://127.0.0.1:9/x", "--set", "camera.loop=true"], "'camera': loop.*files"),
     "unknown sink": (["run", SMALL, "--show", "widow"], "'widow': did you mean 'window'"),
     "no sink": (["run", SMALL, "--show", ""], "sink"),
     "sink of another kind of file": (["run", SMALL, "--show", "file:x.avi"], r"must end in \.mp4"),
@@ -79,6 +92,7 @@ MISTAKES = {
     "report into a missing folder": (
         ["run", SMALL, "--show", "none", "--report", "nowhere/r.json"], "--report.*'nowhere'",
     ),
+    "report nobody can write": (["run", SMALL, "--show", "none", "--report", "/proc/r.json"], "--report.*/proc/r.json"),
     "report that is a folder": (["run", SMALL, "--show", "none", "--report", "/tmp"], "--report.*/tmp"),
     "variable that is not set": (["run", "env:RTX_NOT_SET"], "RTX_NOT_SET is not set"),
     "tcp without keys": (["run", SMALL, "--set", "link.frames=tcp://127.0.0.1:5000", "--show", "none"], "rtx keys new"),
@@ -89,6 +103,9 @@ MISTAKES = {
     "value that is no number": (["run", SMALL, "--seconds", "soon"], "--seconds.*rtx run --help"),
     "explain nothing": (["explain"], "FILE.*rtx explain --help"),
     "explain a missing file": (["explain", "nowhere.mp4"], "no file 'nowhere.mp4'"),
+    "explain a stream": (["explain", f"rtsp://u:{PASSWORD}@h/x"], r"'rtsp://\*\*\*@h/x' is none, use rtx run"),
+    "explain a stream without slashes": (["explain", f"rtsp:u:{PASSWORD}@h/x"], "'rtsp:...' is none, use rtx run"),
+    "explain a pattern": (["explain", "synthetic:?fps=9"], "use rtx run"),
     "explain on no device": (["explain", "x.mp4", "--device", "tpu"], "unknown device 'tpu'"),
     "explain into another kind of file": (["explain", "x.mp4", "-o", "x.doc"], r"x\.doc"),
     "show an unknown model": (["models", "show", "i3d"], "did you mean 'i3d-k400'"),
@@ -121,6 +138,46 @@ def test_one_line_for(mistake: str, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert (ended.value.code, printed.err.count("\n"), printed.out) == (2, 1, "")
     assert printed.err.startswith("rtx: ")
     matches(named, printed.err)
+    assert PASSWORD not in printed.err
+
+
+@pytest.mark.usefixtures("weights")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", SMALL, "--show", "file:{}.mp4"],
+        ["run", SMALL, "0", "--show", "file:{}.mp4"],
+        ["explain", "x.mp4", "-o", "{}.npz"],
+        ["explain", "x.mp4", "-o", "{}.mp4"],
+    ],
+)
+def test_a_folder_is_no_file_to_write(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("out.mp4", "out.npz", "out-camera-2.mp4"):
+        (tmp_path / name).mkdir()
+    if "0" in arguments:
+        (tmp_path / "out.mp4").rmdir()
+    monkeypatch.setattr(sys, "argv", ["rtx", *(a.format(tmp_path / "out") for a in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+
+
+def test_a_movie_that_cannot_be_written_is_named():
+    """FFmpeg opens it only when the first packet is there."""
+    view = View("camera", np.zeros((48, 64, 3), np.uint8), 0, 0, 0, 0.0, "live", "explaining")
+    with pytest.raises(UserError, match=r"cannot write '/proc/x\.mp4'"):  # noqa: PT012
+        movie = Mp4(Path("/proc/x.mp4"), 48, 64)
+        movie.add(view, 0.5)
+
+
+@pytest.mark.parametrize("command", ["run", "explain"])
+@pytest.mark.parametrize("value", [f"/nowhere/{PASSWORD}.mp4", f"rtsp://u:{PASSWORD}@127.0.0.1:9/x"])
+@pytest.mark.usefixtures("weights")
+def test_a_variable_is_named_and_its_value_is_not(command: str, value: str):
+    said = fails(command, "env:HALL", *(["--show", "none"] if command == "run" else []), env={"HALL": value})
+    assert PASSWORD not in said
+    if command == "explain" or value.endswith("mp4"):
+        matches("env:HALL", said)
 
 
 @pytest.mark.usefixtures("weights")
@@ -155,7 +212,7 @@ def test_one_line_for_a_port_that_is_taken(taken: int):
 
 def test_one_line_for_shared_memory_that_is_too_small():
     limited = ("sh", "-c", 'ulimit -f 2000; exec "$0" "$@"')
-    said = fails("run", "synthetic:", "--show", "none", "--set", 'link.parts=["capture"]', prefix=limited)
+    said = fails("run", "synthetic:", "--show", "none", "--set", 'link.parts=["capture", "show"]', prefix=limited)
     matches("shared memory is too small for a ring of 21 MB.*camera.width", said)
 
 
@@ -335,3 +392,40 @@ def test_a_password_does_not_show_while_it_runs(where: str):
         assert run.end(30) == 0
         assert PASSWORD not in spoken(run)
         assert "camera lost" in json.dumps(run.report["states"])
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def _on_path(folder: Path, **programs: str) -> dict[str, str]:
+    """An environment in which these programs are shell scripts."""
+    folder.mkdir()
+    for name, script in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def test_the_tests_go_on_where_apt_fails(tmp_path: Path):
+    """It exits 0 and says what is missing."""
+    programs = {"dpkg": '[ "$2" != xvfb ]', "id": "echo 0", "apt-get": "exit 100"}
+    done = subprocess.run(
+        ["sh", ROOT / "tests" / "system-packages.sh"], env=_on_path(tmp_path / "bin", **programs),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.endswith("apt-get failed; tests that need these will skip: xvfb\n")
+
+
+@pytest.mark.parametrize(
+    ("summary", "fine"),
+    [("3 passed, 1 skipped in 0.10s", True), ("4 skipped in 0.10s", False), ("no tests ran in 0.10s", False)],
+)
+def test_a_change_passes_only_where_a_test_passed(summary: str, fine: bool, tmp_path: Path):
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    done = subprocess.run(
+        [tmp_path / ".ci" / "run"], env=_on_path(tmp_path / "bin", make=f"echo '{summary}'"),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0, summary in done.stdout) == (fine, True)

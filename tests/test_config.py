@@ -99,7 +99,9 @@ def test_the_last_change_counts(tmp_path: Path):
         ("camera = 3\n", "camera"),
         ("page = 3\n" + ONE, "page"),
         (ONE + "[show]\nopacity = 2\n", r"show\.opacity.*got 2"),
-        (ONE + "[worker]\ndevice = 'tpu'\n", r"worker\.device.*'tpu'"),
+        (ONE + "[worker]\ndevice = 'tpu'\n", r"worker\.device.*'tpu'.*auto, cpu, cuda"),
+        (ONE + "fit = 'corp'\n", r"camera\[0\]\.fit 'corp': did you mean 'crop'\? \(known: crop, pad\)"),
+        (ONE + "[link]\nparts = ['enigne']\n", r"link\.parts\[0\] 'enigne': did you mean 'engine'"),
     ],
 )
 def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, named: str):
@@ -126,6 +128,11 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
 def test_a_change_that_is_none_is_named(tmp_path: Path, change: str):
     said = wrong(toml(tmp_path, ONE + "[page]\nport = 1\n"), [change])
     assert change in said or change.partition("=")[0] in said
+
+
+@pytest.mark.parametrize("text", ["camera = [1]\n", "camera = 3\n"])
+def test_a_change_of_cameras_that_are_none_is_named(tmp_path: Path, text: str):
+    assert "camera is not a list of" in wrong(toml(tmp_path, text), ["camera.mirror=true"])
 
 
 def test_a_change_of_a_section_that_is_not_there_is_named(tmp_path: Path):

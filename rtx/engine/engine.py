@@ -88,7 +88,8 @@ class Engine:
         return Explanation(
             camera=clip.camera, epoch=clip.epoch, first_seq=clip.first_seq, last_seq=clip.last_seq,
             t_frames=clip.t_frames, height=clip.height, width=clip.width, rect=(*clip.rect,),
-            seen=None if clip.seen is None else (*clip.seen,), model=self.card.name, explainer=str(self.chain), device=str(self.backend.device),
+            seen=None if clip.seen is None else (*clip.seen,), model=self.card.name,
+            explainer=str(self.chain), device=str(self.backend.device),
             backend=self.backend.name, precision=self.backend.precision, top=self.top(forward.logits[i]),
             target=None if self.chain.class_blind else self.labels[int(forward.target[i])],
             map=to_wire(explained.relevance[i], explained.cells, forward.input_size),

@@ -128,7 +128,7 @@ class Mp4:
         stream = self._container.add_stream(
             "libx264", rate=30, options={"preset": "veryfast", "crf": "23", "tune": "zerolatency", "g": "30"}
         )
-        stream.width, stream.height, stream.pix_fmt = *self._size, "yuv420p"
+        (stream.width, stream.height), stream.pix_fmt = self._size, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         self._stream = stream
         self._first: int | None = None

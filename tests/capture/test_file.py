@@ -197,3 +197,19 @@ def test_positions_count_where_they_make_sense(monkeypatch: pytest.MonkeyPatch, 
     steps, source = _steps_ms(monkeypatch, tmp_path, 20.0, [1400, 1500, 1510, 1510, 9e9, 9e9 + 70, 5])
     assert source.assumed_fps is None
     assert steps == pytest.approx([100, 10, 50, 50, 70, 50], abs=0.01)
+
+
+@pytest.mark.parametrize("count", [float("nan"), -2e17, -1, 0, 1])
+def test_a_senseless_number_of_frames_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: float) -> None:
+    monkeypatch.setattr(_Odd, "get", lambda _, key: count if key == cv2.CAP_PROP_FRAME_COUNT else 25.0)
+    (tmp_path / "odd.mp4").touch()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: _Odd(25.0, [25.0] * 4))
+    source = File(Camera(source=str(tmp_path / "odd.mp4")))
+    source.open()
+    assert source.stated_frames is None
+    assert source.run_through() == 3 * 40 * NS_PER_MS
+
+
+def test_a_files_address_is_not_repeated_with_its_password() -> None:
+    with pytest.raises(UserError, match=r"no file 'rtsp://\*\*\*@h/x'"):
+        File(Camera(source="rtsp://u:geheim@h/x")).open()

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -222,3 +223,43 @@ def test_a_long_file_is_entered_where_it_is_wanted(tmp_path: Path, monkeypatch: 
     gone_through = rtx.read_clip(tmp_path / "long.mp4", at=35.0)
     assert entered.at_s == pytest.approx(gone_through.at_s, abs=1e-3) == pytest.approx(35, abs=0.11)
     np.testing.assert_array_equal(entered.clip.frames, gone_through.clip.frames)
+
+
+def _movie(path: Path, kind: str, frames: int, **options: str) -> Path:
+    """Frames of 40 ms that grow brighter."""
+    with av.open(str(path), "w", format=kind, options=options) as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0", "g": "12", "crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(frames):
+            picture = np.full((48, 64, 3), 20 + number * 200 // frames, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(("name", "kind", "options"), [("x.mkv", "matroska", {"live": "1"}), ("x.h264", "h264", {})])
+def test_a_file_that_does_not_state_its_length_is_counted(tmp_path: Path, name: str, kind: str, options):
+    path = _movie(tmp_path / name, kind, 125, **options)
+    clip = rtx.read_clip(path, at=3)
+    assert (clip.at_s, clip.stretched) == (pytest.approx(3, abs=0.02), False)
+    assert clip.pictures[-1].mean() == pytest.approx(20 + 75 * 200 / 125, abs=4)
+    assert not rtx.read_clip(path).stretched
+    with pytest.raises(rtx.errors.UserError, match=r"lasts 4\.96 s"):
+        rtx.read_clip(path, at=9)
+
+
+def test_a_long_file_that_does_not_state_its_length_is_not_entered(tmp_path: Path):
+    """Raw H.264 has no time stamps that would tell where it was entered."""
+    clip = rtx.read_clip(_movie(tmp_path / "x.h264", "h264", 750), at=28)
+    assert clip.at_s == pytest.approx(28, abs=0.02)
+    assert clip.pictures[-1].mean() == pytest.approx(20 + 700 * 200 / 750, abs=8)
+
+
+def test_a_file_that_was_cut_off_gives_its_last_frames(tmp_path: Path):
+    path = _movie(tmp_path / "x.mp4", "mp4", 1000, movflags="faststart")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    for at in (None, 39.0):
+        clip = rtx.read_clip(path, at=at)
+        assert not clip.stretched
+        assert 2 < clip.at_s < 20
+        assert clip.pictures[-1].mean() == pytest.approx(20 + clip.at_s / 40 * 200, abs=4)

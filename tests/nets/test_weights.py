@@ -88,5 +88,8 @@ def test_unknown_names_bring_the_nearest():
         cards.card("i3d-k40")
     with pytest.raises(UserError, match="did you mean 'playing cricket'"):
         cards.class_index(cards.card("i3d-k400").labels, "playing criket")
+    for number in ("²", "--5"):
+        with pytest.raises(UserError, match="unknown class"):
+            cards.class_index(cards.card("i3d-k400").labels, number)
     with pytest.raises(UserError, match=r"0\.\.399"):
         cards.class_index(cards.card("i3d-k400").labels, "400")
