@@ -37,14 +37,25 @@ def numbers() -> str:
 
 
 def _handover_rows(handover: dict[str, Any]) -> list[Row]:
-    ring, zmq, imagezmq = (handover["quick"][name] for name in ("ring", "pyzmq", "imagezmq"))
+    names = ("ring", "imagezmq", "pyzmq", "ring, copied")
+    ring, imagezmq, zmq, copied = (handover["quick"][name] for name in names)
     slow, others = handover["slow"]["ring"], handover["slow"]["imagezmq"]
-    ages = [f"{of['age_ms']['p50']:.2f} ms" for of in (ring, imagezmq, zmq)]
-    costs = [f"{of['cpu_ms_per_frame']:.2f} ms" for of in (ring, imagezmq, zmq)]
+    ages = [f"{of['age_ms']['p50']:.2f} ms" for of in (ring, imagezmq, zmq, copied)]
+    costs = [f"{of['cpu_ms_per_frame']:.2f} ms" for of in (ring, imagezmq, zmq, copied)]
     late = f"{others['last_age_ms'] / 1000:.1f} s after {handover['slow_seconds']:.0f} s, and growing (imagezmq)"
     return [
-        ("720p frame to another process, p50", ages[0], "0.6 ms", f"{ages[1]} (imagezmq), {ages[2]} (pyzmq)"),
-        ("its CPU time, both sides", costs[0], "1 ms", f"{costs[1]} (imagezmq), {costs[2]} (pyzmq)"),
+        (
+            "720p frame to another process, p50",
+            f"{ages[0]} ({ages[3]} copied)",
+            "0.6 ms",
+            f"{ages[1]} (imagezmq), {ages[2]} (pyzmq)",
+        ),
+        (
+            "its CPU time, both sides",
+            f"{costs[0]} ({costs[3]} copied)",
+            "1 ms",
+            f"{costs[1]} (imagezmq), {costs[2]} (pyzmq)",
+        ),
         ("age at pick-up, consumer of 100 ms a frame, p95", f"{slow['age_ms']['p95']:.0f} ms", "38 ms", late),
         ("memory grown meanwhile", f"{slow['growth_mb']:.0f} MB", "flat", f"{others['growth_mb']:.0f} MB (imagezmq)"),
     ]
