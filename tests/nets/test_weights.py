@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,12 @@ from rtx.nets import cards
 from rtx.nets.weights import check, from_flax_i3d, read_arrays
 
 
+MARK = Path(tempfile.gettempdir()) / f"rtx-test-{os.getpid()}"
+
+
 class Malicious:
     def __reduce__(self):
-        return (Path.touch, (Path("/tmp/rtx-test-owned"),))
+        return (Path.touch, (MARK,))
 
 
 def test_arrays_are_read(tmp_path: Path):
@@ -25,12 +30,11 @@ def test_arrays_are_read(tmp_path: Path):
 
 
 def test_a_pickle_with_code_in_it_is_refused_unrun(tmp_path: Path):
-    mark = Path("/tmp/rtx-test-owned")
-    mark.unlink(missing_ok=True)
+    MARK.unlink(missing_ok=True)
     (tmp_path / "x.ckpt").write_bytes(pickle.dumps({"params": Malicious()}))
     with pytest.raises(UserError, match="not a file of arrays"):
         read_arrays(tmp_path / "x.ckpt")
-    assert not mark.exists()
+    assert not MARK.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps(np.zeros(900))[:-40]])
