@@ -125,7 +125,9 @@ def demo(
 
     source, looped = choose_source(source)
     pipeline = of_sources([source], [*(["camera.loop=true"] if looped else []), *(changes or [])])
-    go(pipeline, seconds, None, open_browser=True)
+    # A browser of the terminal would take the terminal.
+    screen = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    go(pipeline, seconds, None, open_browser=screen)
 
 
 def go(pipeline: Pipeline, seconds: float | None, report: Path | None, open_browser: bool = False) -> None:

@@ -52,20 +52,19 @@ def _cores() -> Finding:
 
 
 def _shared_memory() -> Finding:
+    """How much there is: Linux keeps frames in anonymous memory, which RAM alone limits, others in named segments."""
+    segments = Path("/dev/shm")
+    free = (
+        f"{shutil.disk_usage(segments).free / 2**20:.0f} MB free in /dev/shm" if segments.is_dir() else "named segments"
+    )
     if hasattr(os, "memfd_create"):
-        return Finding("ok", "shared memory", "sealed anonymous memory (memfd), limited by RAM only")
-    where = Path("/dev/shm")
-    if not where.is_dir():
-        return Finding("ok", "shared memory", "named segments")
-    free = shutil.disk_usage(where).free / 2**20
-    if free < 64:
+        pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return Finding(
-            "missing",
-            "shared memory",
-            f"{free:.0f} MB free",
-            "docker run --shm-size=512m, or mount a larger tmpfs on /dev/shm",
+            "ok", "shared memory", f"memfd, {pages / 2**20:.0f} MB of memory free; {free} for link.memory = named"
         )
-    return Finding("ok", "shared memory", f"{free:.0f} MB free in /dev/shm")
+    if segments.is_dir() and shutil.disk_usage(segments).free < 64 * 2**20:
+        return Finding("missing", "shared memory", free, "docker run --shm-size=512m, or a larger tmpfs on /dev/shm")
+    return Finding("ok", "shared memory", free)
 
 
 def _cameras() -> Finding:
