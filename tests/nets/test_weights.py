@@ -14,7 +14,6 @@ from rtx.errors import UserError
 from rtx.nets import cards
 from rtx.nets.weights import check, from_flax_i3d, read_arrays
 
-
 MARK = Path(tempfile.gettempdir()) / f"rtx-test-{os.getpid()}"
 
 
