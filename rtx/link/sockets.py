@@ -102,7 +102,11 @@ class Sockets:
         self._open: list[zmq.Socket[bytes]] = []
 
     def publish(self, address: str) -> zmq.Socket[bytes]:
-        """Send to whoever listens; what a reader has not taken yet is replaced."""
+        """Send to whoever listens; what a reader has not taken yet is replaced.
+
+        libzmq's slot of one message gives up a write that meets a read, so that a single message may be lost: what
+        must arrive is told again until it was answered, or is followed by the next.
+        """
         return self._bind(zmq.PUB, address, conflate=True)
 
     def newest(self, address: str) -> zmq.Socket[bytes]:
