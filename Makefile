@@ -4,10 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCE ?=
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench figures clean
 
 demo: $(VENV)/.installed
-	@$(BIN)/rtx models pull i3d-k400
 	@$(BIN)/rtx demo $(if $(SOURCE),'$(SOURCE)')
 
 test: $(VENV)/.tested
@@ -24,6 +23,10 @@ bench: $(VENV)/.tested
 	$(BIN)/python -m benchmarks.live
 	$(BIN)/python -m benchmarks.rtsp
 	$(BIN)/python -m benchmarks.readme
+
+# Trains models/figures from scratch: most of an hour on two cores. It goes on where it was broken off.
+figures: $(VENV)/.installed
+	$(BIN)/python -m rtx.learn.figures
 
 clean:
 	rm -rf $(VENV) dist build

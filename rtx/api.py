@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtx.capture.file import File
+from rtx.capture.scene import SceneCamera
+from rtx.capture.sources import kind
 from rtx.clock import NS_PER_MS, NS_PER_S, now
-from rtx.config import Camera, of_sources
+from rtx.config import Camera, default_model, of_sources
 from rtx.engine.engine import Batch, Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip, see
@@ -20,7 +22,7 @@ from rtx.errors import UserError
 from rtx.explain.placing import upsample
 from rtx.geometry import input_rect
 from rtx.link.sockets import Sockets
-from rtx.link.wire import TopClass
+from rtx.link.wire import TopClass, Truth
 from rtx.nets import cards
 from rtx.nets.weights import pull
 from rtx.show.view import View
@@ -58,14 +60,21 @@ class FileClip:
     """Every frame from the clip's first to its last, as in the file: H W 3, BGR."""
     times: tuple[int, ...]
     """Their times in ns, on the clip's clock."""
+    truths: tuple[Truth | None, ...] = ()
+    """What they show, where they were drawn."""
 
 
 def read_clip(
-    file: str | Path, model: str = "i3d-k400", at: float | None = None, camera: Camera | None = None
+    file: str | Path, model: str | None = None, at: float | None = None, camera: Camera | None = None
 ) -> FileClip:
-    """The clip whose newest frame is at `at` seconds (without it, the file's middle clip), as `model` samples it."""
-    spec = cards.card(model).clip
+    """The clip whose newest frame is at `at` seconds (without it, the file's middle clip), as `model` samples it.
+
+    The drawn hall is read like a file: `scene:hall?seed=7`; it has no middle, so without `at` it is `SCENE_AT_S`.
+    """
     settings = camera or Camera(source=str(file), name="file", pace="every")
+    spec = cards.card(model or default_model([settings.source])).clip
+    if kind(settings.source) == "scene":
+        return _clip_of(settings, spec, *_scene_pictures(settings, spec, SCENE_AT_S if at is None else at))
     source = File(settings)
     span = round((spec.frames - 1) * spec.stride_ms * NS_PER_MS)
     source.open()
@@ -80,6 +89,14 @@ def read_clip(
     # Only a file that knows its length can be entered: elsewhere there are no time stamps to find one's way by.
     enter = stated is not None and last - span - period > ENTER_FROM_S * NS_PER_S
     pictures, times = _pictures(source, last - span - period, last + period // 2, enter)
+    return _clip_of(settings, spec, pictures, times, period, [None] * len(pictures))
+
+
+def _clip_of(
+    settings: Camera, spec: cards.Clip, pictures: list[NDArray[np.uint8]], times: list[int], period: int,
+    truths: list[Truth | None],
+) -> FileClip:  # fmt: skip
+    """The clip that ends with the last of these pictures."""
     due = times[-1] - np.arange(spec.frames - 1, -1, -1) * int(spec.stride_ms * NS_PER_MS)
     stretched = due[0] < times[0] - period
     if stretched:
@@ -101,8 +118,48 @@ def read_clip(
         height,
         width,
         rect,
+        truth=truths[-1],
     )
-    return FileClip(clip, times[-1] / NS_PER_S, bool(stretched), tuple(pictures[first:]), tuple(times[first:]))
+    return FileClip(
+        clip,
+        times[-1] / NS_PER_S,
+        bool(stretched),
+        tuple(pictures[first:]),
+        tuple(times[first:]),
+        tuple(truths[first:]),
+    )
+
+
+SCENE_AT_S = 3.0
+
+
+def _scene_pictures(
+    settings: Camera, spec: cards.Clip, at: float
+) -> tuple[list[NDArray[np.uint8]], list[int], int, list[Truth | None]]:
+    """The drawn hall from a clip's duration before `at` (s) until then: pictures, times, period, truths."""
+    if not 0 <= at <= 1e6:
+        raise UserError(f"--at {at:g} s is no time of a scene; it begins at 0 and has no end")
+    source = SceneCamera(settings)
+    source.open()
+    begin = max(0.0, at - (spec.frames - 1) * spec.stride_ms / 1000 - source.period / NS_PER_S)
+    source.seek(begin)
+    canvas: dict[str, NDArray[np.uint8]] = {}
+
+    def fresh(height: int, width: int) -> NDArray[np.uint8]:
+        canvas["at"] = np.empty((height, width, 3), np.uint8)
+        return canvas["at"]
+
+    first = round(begin * NS_PER_S / source.period)
+    pictures: list[NDArray[np.uint8]] = []
+    times: list[int] = []
+    truths: list[Truth | None] = []
+    while (first + len(times)) * source.period <= at * NS_PER_S + source.period // 2:
+        stamp = source.read(fresh)
+        assert stamp is not None
+        pictures.append(canvas["at"])
+        times.append((first + len(times)) * source.period)
+        truths.append(stamp.truth)
+    return pictures, times, source.period, truths
 
 
 def _pictures(source: File, begin: int, end: int, enter: bool) -> tuple[list[NDArray[np.uint8]], list[int]]:
@@ -236,12 +293,13 @@ def _frames(model: TorchBackend, clip: NDArray[np.uint8] | Clip | FileClip) -> N
 
 
 def stream(
-    source: str | int, model: str = "i3d-k400", explainer: str = "cam", settings: tuple[str, ...] = ()
+    source: str | int, model: str | None = None, explainer: str = "cam", settings: tuple[str, ...] = ()
 ) -> Iterator[View]:
     """Views of a live source, for ever or until it ends: image, heat, top classes, ages.
 
     The grabber and the worker run as processes of their own and end with the loop. `settings` are as for `--set`.
     """
+    model = model or default_model([str(source)])
     card = cards.card(model)
     if not card.file.exists():
         pull(card)

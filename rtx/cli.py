@@ -9,7 +9,7 @@ import sys
 import threading
 import webbrowser
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
 import typer
@@ -17,9 +17,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rtx.config import Pipeline, of_sources, read
+from rtx.config import Pipeline, default_model, of_sources, read
 from rtx.errors import UserError
 from rtx.redact import redact
+
+if TYPE_CHECKING:
+    from rtx.api import Result
+    from rtx.geometry import Rect
+    from rtx.link.wire import Truth
 
 app = typer.Typer(
     help="See what a video network looks at, while it looks: live heatmaps for action recognition.",
@@ -80,7 +85,7 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="[PIPELINE.toml | SOURCE ...]",
-            help="A pipeline, or sources: webcam number, rtsp://..., file, synthetic:, env:NAME.",
+            help="A pipeline, or sources: webcam number, rtsp://..., file, scene:hall, synthetic:, env:NAME.",
         ),
     ] = None,
     model: ModelName = None,
@@ -113,18 +118,16 @@ def run(
 def demo(
     source: Annotated[
         str | None,
-        typer.Argument(
-            help="Webcam number, rtsp://..., or file. [dim](default: a webcam, else a clip that is fetched once)[/]"
-        ),
+        typer.Argument(help="Webcam number, rtsp://..., or file. [dim](default: a webcam, else the drawn hall)[/]"),
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long.")] = None,
     changes: Changes = None,
 ) -> None:
-    """The whole of rtx in one command: opens the page on your webcam, or on a clip looped in real time."""
-    from rtx.demo import choose_source
+    """The whole of rtx in one command: opens the page on your webcam, or on a hall that rtx draws itself."""
+    from rtx.demo import choose_sources
 
-    source, looped = choose_source(source)
-    pipeline = of_sources([source], [*(["camera.loop=true"] if looped else []), *(changes or [])])
+    sources, looped = choose_sources(source)
+    pipeline = of_sources(sources, [*(["camera.loop=true"] if looped else []), *(changes or [])])
     # A browser of the terminal would take the terminal.
     screen = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     go(pipeline, seconds, None, open_browser=screen)
@@ -169,14 +172,14 @@ def _pipeline(what: list[str], settings: list[str]) -> Pipeline:
         return read(path if path.exists() or not shipped.exists() else shipped, settings)
     if not what:
         raise UserError(
-            "nothing to run: name a source (0, rtsp://..., FILE, synthetic:) or a PIPELINE.toml; or try `rtx demo`"
+            "nothing to run: name a source (0, rtsp://..., FILE, scene:hall) or a PIPELINE.toml; or try `rtx demo`"
         )
     return of_sources(what, settings)
 
 
 @app.command()
 def explain(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A video file.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A video file, or the drawn hall: scene:hall?seed=7.")],
     at: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Time of the clip's newest frame. [dim](default: the middle clip)[/]"),
@@ -194,7 +197,7 @@ def explain(
     from rtx.preflight import check_explain, check_file
 
     check_file(file)
-    name, chain = model or "i3d-k400", explainer or "cam"
+    name, chain = model or default_model([file]), explainer or "cam"
     check_explain(name, chain, target, device or "auto", output, Console(stderr=True))
     from rtx.api import load, read_clip, result_of
     from rtx.engine.engine import Engine
@@ -212,10 +215,24 @@ def explain(
         "stretched": clip.stretched,
         "file": file,
     }
+    if clip.clip.truth is not None:
+        about["truth"] = _truth(clip.clip.truth, result, clip.clip.rect)
     if as_json:
         print(json.dumps(about))
     else:
         _print_result(about, output)
+
+
+def _truth(truth: Truth, result: Result, rect: Rect) -> dict[str, Any]:
+    """What the newest frame really shows, and whether the map's maximum lies there."""
+    from rtx.measure.localisation import judge
+
+    hit = judge(result.relevance_full[-1], truth, rect)
+    return {
+        "action": truth.action, "acting": list(truth.acting), "right": result.top[0].label == truth.action,
+        "hit": {"body": hit.body, "acting": hit.acting},
+        "chance": {"body": round(hit.chance_body, 4), "acting": round(hit.chance_acting, 4)},
+    }  # fmt: skip
 
 
 def _print_result(about: dict[str, Any], output: Path | None) -> None:
@@ -241,8 +258,18 @@ def _print_result(about: dict[str, Any], output: Path | None) -> None:
     )
     if about["motion_share"] is not None:
         console.print(f"motion share {100 * about['motion_share']:.0f} %")
+    if truth := about.get("truth"):
+        said = "right" if truth["right"] else "wrong"
+        console.print(
+            f"truth: {truth['action']} ({said}); hottest place on the figure: {_yes(truth['hit']['body'])}, ", end=""
+        )
+        console.print(f"on the limbs that act: {_yes(truth['hit']['acting'])}")
     if output is not None:
         console.print(f"written: {escape(str(output))}")
+
+
+def _yes(hit: bool | None) -> str:
+    return "none act" if hit is None else "yes" if hit else "no"
 
 
 @models.command("list")
@@ -272,7 +299,8 @@ def show_model(name: str) -> None:
 
     card = cards.card(name)
     console.print(f"[bold]{card.name}[/]: {card.title}\n{card.paper}")
-    console.print(f"weights: {card.weights.source.package} ({card.weights.licence})")
+    origin = card.weights.source.package if card.weights.source else "part of rtx"
+    console.print(f"weights: {origin} ({card.weights.licence})")
     console.print(f"         {card.file if card.file.exists() else 'not fetched yet'}", soft_wrap=True)
     console.print(
         f"clip: {card.clip.frames} frames every {card.clip.stride_ms:g} ms, {card.clip.size} x {card.clip.size} pixels"

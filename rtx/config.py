@@ -29,7 +29,7 @@ class Camera(_Struct, frozen=True):
     """One source of frames."""
 
     source: str
-    """Webcam number, path or name; `rtsp://...`; a file; `synthetic:`; `env:NAME` reads it from a variable."""
+    """Webcam number, path or name; `rtsp://...`; a file; `scene:hall`; `synthetic:`; `env:NAME` reads a variable."""
     name: Name = "camera"
     width: PositiveInt | None = None
     height: PositiveInt | None = None
@@ -48,6 +48,9 @@ class Worker(_Struct, frozen=True):
     """The process that classifies and explains."""
 
     model: str = "i3d-k400"
+    """Where nothing is said: `figures` if all cameras are the drawn hall."""
+    continual: bool = True
+    """A network that never looks ahead is run frame by frame; false runs it clip by clip, to compare."""
     explainer: str = "cam"
     target: str | None = None
     """The class to explain, by name or number; the top class where this is not given."""
@@ -141,7 +144,15 @@ def _build(tree: dict[str, Any], changes: list[str], where: str) -> Pipeline:
             raise UserError(f"{where}: camera.{camera.name}.roi = {camera.roi} leaves the picture; x + width <= 1")
     if not pipeline.camera:
         raise UserError(f"{where}: no [[camera]]; name at least one source")
+    if "model" not in tree.get("worker", {}):
+        model = default_model([camera.source for camera in pipeline.camera])
+        pipeline = msgspec.structs.replace(pipeline, worker=msgspec.structs.replace(pipeline.worker, model=model))
     return pipeline
+
+
+def default_model(sources: list[str]) -> str:
+    """The network for these sources, where nobody named one: the hall's own for the drawn hall."""
+    return "figures" if all(source.startswith("scene:") for source in sources) else "i3d-k400"
 
 
 def _set(tree: dict[str, Any], change: str) -> None:

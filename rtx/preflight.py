@@ -15,6 +15,8 @@ from rtx.explain.chain import chain_for
 from rtx.nets import cards, weights
 from rtx.redact import redact
 
+DRAWN = ("synthetic", "scene")
+"""Kinds of sources that are made here, with their settings in their URL."""
 DEVICES = ("auto", "cpu", "cuda")
 _URL = re.compile(r".*://|(?:rtsps?|rtmps?|https?|udp|tcp|rtp|srt|synthetic):", re.IGNORECASE)
 
@@ -25,7 +27,7 @@ def check_pipeline(pipeline: Pipeline, console: Console) -> None:
     if "capture" in parts:
         for camera in pipeline.camera:
             check_source(camera.source)
-            if camera.pace == "every" and kind(camera.source) not in ("file", "synthetic"):
+            if camera.pace == "every" and kind(camera.source) not in ("file", *DRAWN):
                 raise UserError(f"camera {camera.name!r}: pace = 'every' is for files; a live source cannot wait")
             check_keys(camera)
     if "engine" in parts:
@@ -43,9 +45,9 @@ def check_keys(camera: Camera) -> None:
     for key, option in (("width", "size"), ("height", "size"), ("fps", "fps")):
         if getattr(camera, key) is None or of == "webcam":
             continue
-        if of == "synthetic" and not re.search(rf"[?&]{option}=", url):
+        if of in DRAWN and not re.search(rf"[?&]{option}=", url):
             continue
-        why = f"{option} stands in its URL" if of == "synthetic" else f"it is for webcams; a {of} comes as it is"
+        why = f"{option} stands in its URL" if of in DRAWN else f"it is for webcams; a {of} comes as it is"
         raise UserError(f"camera {camera.name!r}: {key} has no effect here: {why}")
     if camera.loop and of != "file":
         raise UserError(f"camera {camera.name!r}: loop has no effect here: it is for files; a {of} has no end")
@@ -54,7 +56,7 @@ def check_keys(camera: Camera) -> None:
 def check_file(source: str) -> None:
     """Raises UserError for a stream where one file is wanted; its password is not repeated."""
     named = resolve(source)
-    if not _URL.match(named):
+    if not _URL.match(named) or kind(source) == "scene":
         return
     shown = redact(source)
     if source == named and "://" not in source:  # Without its slashes its password is not recognised as one.

@@ -23,6 +23,17 @@ class AgesMs(msgspec.Struct, frozen=True):
     explain: Summary
 
 
+class TruthReport(msgspec.Struct, frozen=True):
+    """How class and heat fared where the truth is known. Shares 0..1; hits over frames with the right class."""
+
+    judged: int
+    right: float
+    body: float | None
+    body_chance: float | None
+    acting: float | None
+    acting_chance: float | None
+
+
 class RunReport(msgspec.Struct, frozen=True):
     """The whole run; ages leave out the first seconds after the first heatmap."""
 
@@ -47,6 +58,8 @@ class RunReport(msgspec.Struct, frozen=True):
     cpu_ms_per_frame: dict[str, float]
     rss_mb: dict[str, float]
     states: dict[str, str]
+    truth: TruthReport | None
+    """Of drawn sources."""
 
 
 def summarise(run: Supervisor) -> RunReport:
@@ -94,6 +107,26 @@ def summarise(run: Supervisor) -> RunReport:
         cpu_ms_per_frame={c.name: round(_cpu_ms(c) / max(1, captured), 3) for c in run.children},
         rss_mb={child.name: round(child.status.rss_mb, 1) for child in run.children if child.status},
         states={child.name: redact(child.state) for child in run.children},
+        truth=_truth({name: total("display", f"truth_{name}") for name in _TRUTH}),
+    )  # fmt: skip
+
+
+_TRUTH = (
+    "judged", "right", "body_n", "body_hits", "body_chance_ppm", "acting_n", "acting_hits", "acting_chance_ppm",
+)  # fmt: skip
+
+
+def _truth(counts: dict[str, int]) -> TruthReport | None:
+    if not counts["judged"]:
+        return None
+
+    def share(name: str, of: str, unit: float = 1.0) -> float | None:
+        return round(counts[name] / unit / counts[of], 4) if counts[of] else None
+
+    return TruthReport(
+        counts["judged"], round(counts["right"] / counts["judged"], 4), share("body_hits", "body_n"),
+        share("body_chance_ppm", "body_n", 1e6), share("acting_hits", "acting_n"),
+        share("acting_chance_ppm", "acting_n", 1e6),
     )  # fmt: skip
 
 

@@ -114,7 +114,7 @@ class _Loop:
 
     def _publish(self, stamp: Stamp) -> None:
         self._epoch += stamp.jump
-        self.writer.publish(self._epoch, stamp.t_capture)
+        self.writer.publish(self._epoch, stamp.t_capture, stamp.truth)
         self.report.count("captured")
         self._moved = now()
         self._set("live", "")

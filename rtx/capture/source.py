@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rtx.link.wire import Truth
+
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 """A picture: uint8, H W 3, BGR, 0..255."""
 
@@ -26,6 +28,8 @@ class Stamp(NamedTuple):
     """Monotonic ns."""
     jump: bool = False
     """The source's own time leapt: what came before does not continue here."""
+    truth: Truth | None = None
+    """What is to be seen, where the frame was drawn."""
 
 
 class Source(Protocol):

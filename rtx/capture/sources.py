@@ -12,7 +12,7 @@ from rtx.capture.devices import webcams as webcams
 from rtx.capture.source import Source
 from rtx.config import Camera, resolve
 
-Kind = Literal["webcam", "stream", "file", "synthetic"]
+Kind = Literal["webcam", "stream", "file", "synthetic", "scene"]
 
 
 def kind(source: str) -> Kind:
@@ -20,6 +20,8 @@ def kind(source: str) -> Kind:
     source = resolve(source)
     if source.startswith("synthetic:"):
         return "synthetic"
+    if source.startswith("scene:"):
+        return "scene"
     if re.match(r"[A-Za-z][A-Za-z0-9+.\-]*://", source):
         return "stream"
     if source.isdecimal() or source.startswith(f"{devices.DEVICES}/"):
@@ -47,6 +49,10 @@ def open_source(camera: Camera, stop: threading.Event) -> Source:
             from rtx.capture.synthetic import Synthetic
 
             return Synthetic(camera, stop)
+        case "scene":
+            from rtx.capture.scene import SceneCamera
+
+            return SceneCamera(camera, stop)
         case "file":
             from rtx.capture.file import File
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 import threading
-from urllib.parse import parse_qsl
 
 import cv2
 import numpy as np
 
 from rtx.capture.canvas import mirror_in_place
 from rtx.capture.clockbars import draw_clock
+from rtx.capture.options import number_of, options_of, size_of
 from rtx.capture.pace import wait_until
 from rtx.capture.source import Canvas, Pixels, SourceLost, Stamp
 from rtx.clock import NS_PER_S, now
 from rtx.config import Camera, resolve
-from rtx.errors import UserError, unknown
 
+EXAMPLE = "synthetic:?size=1280x720&fps=30&seed=1"
 _INK = (52, 44, 40)
 _SKIN = (150, 180, 225)
 
@@ -27,15 +26,15 @@ class Synthetic:
 
     def __init__(self, camera: Camera, stop: threading.Event | None = None) -> None:
         source = resolve(camera.source)
-        options = _options(source)
+        options = options_of(source, EXAMPLE, ("size", "fps", "seed"))
         self._width = camera.width or 1280
         self._height = camera.height or 720
         if "size" in options:
-            self._width, self._height = _size(options["size"], source)
+            self._width, self._height = size_of(options["size"], source)
         self._fps = camera.fps or 30.0
         if "fps" in options:
-            self._fps = _number("fps", options["fps"], 1, 1000, source)
-        self._seed = int(_number("seed", options.get("seed", "1"), 0, 2**32 - 1, source))
+            self._fps = number_of("fps", options["fps"], 1, 1000, source)
+        self._seed = int(number_of("seed", options.get("seed", "1"), 0, 2**32 - 1, source))
         self._mirror = camera.mirror
         self._stop = stop or threading.Event()
         self.live = camera.pace == "realtime"
@@ -122,28 +121,3 @@ def _paste(picture: Pixels, patch: Pixels, x: float, y: float) -> None:
     inside = picture[max(0, top) : max(0, top + patch.shape[0]), max(0, left) : max(0, left + patch.shape[1])]
     from_top, from_left = max(0, -top), max(0, -left)
     inside[...] = patch[from_top : from_top + inside.shape[0], from_left : from_left + inside.shape[1]]
-
-
-def _options(source: str) -> dict[str, str]:
-    rest = source.removeprefix("synthetic:")
-    if rest and not rest.startswith("?"):
-        raise UserError(f"source {source!r}: expected e.g. synthetic:?size=1280x720&fps=30&seed=1")
-    options = dict(parse_qsl(rest.removeprefix("?"), keep_blank_values=True))
-    for name in options:
-        if name not in ("size", "fps", "seed"):
-            raise unknown("option of synthetic:", name, ("size", "fps", "seed"))
-    return options
-
-
-def _size(text: str, source: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match or not (64 <= int(match[1]) <= 8192 and 36 <= int(match[2]) <= 8192):
-        raise UserError(f"source {source!r}: size is {text!r}; expected WIDTHxHEIGHT, 64x36 to 8192x8192")
-    return int(match[1]), int(match[2])
-
-
-def _number(name: str, text: str, least: float, most: float, source: str) -> float:
-    match = re.fullmatch(r"\d+(\.\d+)?", text)
-    if not match or not least <= float(text) <= most:
-        raise UserError(f"source {source!r}: {name} is {text!r}; expected a number from {least} to {most}")
-    return float(text)

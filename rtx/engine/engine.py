@@ -19,6 +19,7 @@ from rtx.explain.run import Explained, explain
 from rtx.explain.selective import Memory
 from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
 from rtx.nets import cards
+from rtx.nets.causal import Past
 from rtx.nets.forward import Forward
 
 TOP = 5
@@ -38,8 +39,11 @@ class Batch:
 class Engine:
     """Loads once; `run` may be called from one thread at a time."""
 
-    def __init__(self, backend: TorchBackend, explainer: str, target: str | None = None):
+    def __init__(
+        self, backend: TorchBackend, explainer: str, target: str | None = None, continual: bool = True
+    ):  # fmt: skip
         self.backend = backend
+        self.continual = continual
         self.card = backend.card
         self.labels = self.card.labels
         self.chain, self.target = chain_for(explainer, target, self.labels)
@@ -50,17 +54,36 @@ class Engine:
         card = cards.card(worker.model)
         chain_for(worker.explainer, worker.target, card.labels)  # A mistake shows before seconds of loading.
         backend = TorchBackend(card, worker.device, worker.precision, worker.threads)
-        return cls(backend, worker.explainer, worker.target)
+        return cls(backend, worker.explainer, worker.target, worker.continual)
+
+    @property
+    def follows(self) -> bool:
+        """Streams are followed frame by frame."""
+        return self.card.causal and self.continual
 
     def warm_up(self) -> None:
         """The first pass on a device takes longest; nobody should wait for it."""
-        size = self.card.clip.size
-        self.run(np.zeros((1, self.card.clip.frames, size, size, 3), np.uint8))
+        clip = self.card.clip
+        if self.follows:
+            past = Past(clip.frames)
+            for _ in range(3):
+                self.run(np.zeros((1, 1, clip.size, clip.size, 3), np.uint8), pasts=[past])
+        else:
+            self.run(np.zeros((1, clip.frames, clip.size, clip.size, 3), np.uint8))
 
-    def run(self, frames: np.ndarray[Any, np.dtype[np.uint8]], memory: list[Memory] | None = None) -> Batch:
-        """Classify and explain clips N T H W 3 (BGR, uint8). With `memory`, one a clip, in live form."""
+    def run(
+        self, frames: np.ndarray[Any, np.dtype[np.uint8]], memory: list[Memory] | None = None,
+        pasts: list[Past] | None = None,
+    ) -> Batch:  # fmt: skip
+        """Classify and explain clips N T H W 3 (BGR, uint8). With `memory`, one a clip, in live form.
+
+        With `pasts`, one a stream, the frames are the streams' next, N 1 H W 3.
+        """
         started = time.perf_counter()
-        forward = self.backend.forward(frames, [self.target] * len(frames))
+        targets = [self.target] * len(frames)
+        forward = (
+            self.backend.forward(frames, targets) if pasts is None else self.backend.follow(frames, pasts, targets)
+        )
         self.backend.finish()
         classified = time.perf_counter()
         explained = explain(self.chain, forward, memory)
@@ -71,7 +94,8 @@ class Engine:
 
     def explain(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Explanation]:
         """One batch of clips to the messages that go to the displays."""
-        batch = self.run(np.stack([clip.frames for clip in clips]), memory)
+        pasts = [clip.past for clip in clips if clip.past is not None]
+        batch = self.run(np.stack([clip.frames for clip in clips]), memory, pasts or None)
         return [self.message(clip, batch, i) for i, clip in enumerate(clips)]
 
     def top(self, logits: Tensor) -> tuple[TopClass, ...]:
@@ -94,7 +118,8 @@ class Engine:
             target=None if self.chain.class_blind else self.labels[int(forward.target[i])],
             map=to_wire(explained.relevance[i], explained.cells, forward.input_size),
             evidence=explained.evidence[i], peak=self.card.peaks.get(self.chain.name, 0.0),
-            motion_share=explained.motion_share[i], ms={name: round(ms, 3) for name, ms in batch.ms.items()},
+            motion_share=explained.motion_share[i], truth=clip.truth,
+            ms={name: round(ms, 3) for name, ms in batch.ms.items()},
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rtx.errors import UserError
 from rtx.nets.cards import Card
+from rtx.nets.causal import Causal, Past
 from rtx.nets.forward import Forward, Staged
 from rtx.nets.zoo import build
 
@@ -63,8 +64,10 @@ class TorchBackend:
     ):
         self.card = card
         self.device = choose_device(device)
-        self.precision: Precision = choose_precision(precision, self.device)
-        torch.set_num_threads(threads or cores())
+        wanted = card.precision if precision == "auto" else precision
+        self.precision: Precision = choose_precision(wanted, self.device)
+        # Layers of a network that is followed frame by frame are too small to be shared out.
+        torch.set_num_threads(threads or (1 if card.causal else cores()))
         network = build(card).to(self.device, _DTYPES[self.precision])
         self.network: Staged = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         # The head is small and its sums decide the class: always in float32.
@@ -85,13 +88,21 @@ class TorchBackend:
     def forward(self, frames: NDArray[np.uint8], targets: list[int | None]) -> Forward:
         """One pass over a batch N T H W 3 (BGR, uint8); a target of None is the top class."""
         clip = self.normalise(frames)
-        features = self.network.extract(clip)
+        return self._explainable(clip, self.network.extract(clip), targets, int(frames.shape[1]))
+
+    @torch.inference_mode()
+    def follow(self, frames: NDArray[np.uint8], pasts: list[Past], targets: list[int | None]) -> Forward:
+        """The next frame N 1 H W 3 of each of N streams, which their states then remember; features of their last T."""
+        assert isinstance(self.network, Causal)
+        newest = self.normalise(frames)
+        return self._explainable(newest, self.network.advance(newest[:, :, 0], pasts), targets, pasts[0].frames)
+
+    def _explainable(self, clip: Tensor, features: Tensor, targets: list[int | None], frames: int) -> Forward:
         logits = self.network.classify(features)
         top = logits.argmax(dim=1)
         target = torch.stack(
             [top[i] if c is None else torch.tensor(c, device=self.device) for i, c in enumerate(targets)]
         )
-        frames_count = int(frames.shape[1])
         return Forward(
             clip=clip,
             features=features,
@@ -99,8 +110,8 @@ class TorchBackend:
             weight=self.network.weight,
             pooling=self.network.pooling(int(features.shape[2])),
             target=target,
-            cells=self.network.cells((frames_count, int(clip.shape[3]), int(clip.shape[4]))),
-            frames=frames_count,
+            cells=self.network.cells((frames, int(clip.shape[3]), int(clip.shape[4]))),
+            frames=frames,
         )
 
     def finish(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from rtx.clock import NS_PER_MS
 from rtx.geometry import Rect, input_rect, shown_part
 from rtx.link.frames import Frame
+from rtx.link.wire import Truth
 from rtx.nets import cards
+
+if TYPE_CHECKING:
+    from rtx.nets.causal import Past
 
 PAD_VALUE = 127
 FINENESS = 4
@@ -39,6 +43,12 @@ class Clip:
     """The square of the picture that the frames are."""
     seen: Rect | None = None
     """The part of it that shows the picture (the rest is grey), where that is less than what lies in the picture."""
+    truth: Truth | None = None
+    """Of the newest frame, where that was drawn."""
+    past: Past | None = None
+    """Where a network follows the stream, `frames` is only the newest one, 1 H W 3; this is what it remembers."""
+    whole: bool = True
+    """False while the stream is younger than a clip: it is followed, but nothing is said of it."""
 
 
 def see(pixels: NDArray[np.uint8], rect: Rect, size: int, out: NDArray[np.uint8], seen: Rect | None = None) -> None:
@@ -67,15 +77,21 @@ class Window:
     is there: within a stride of its due time (the first: half a stride), or within a frame period of a slow camera.
     """
 
+    overload = 0
+    """Frames replaced before they were taken: none, a clip is made of all that was kept."""
+
     def __init__(self, clip: cards.Clip, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"]):
         self._spec, self._roi, self._fit = clip, roi, fit
         self.stride_ns = self._stride = int(clip.stride_ms * NS_PER_MS)
         """Time between two samples."""
+        self.gains_ns = self.stride_ns
+        """Time after which a clip has a new sample."""
         self._spacing = 0.9 * self._stride / FINENESS
         capacity = (clip.frames + 1) * FINENESS
         self._frames = np.empty((capacity, clip.size, clip.size, 3), np.uint8)
         self._times = np.zeros(capacity, np.int64)
         self._seqs = np.zeros(capacity, np.int64)
+        self._truths: list[Truth | None] = [None] * capacity
         self._count = 0
         self._epoch = -1
         self._picture = (0, 0)
@@ -105,6 +121,7 @@ class Window:
             self._rect, self._seen = self._rect_of_next, self._seen_of_next
             at = self._count % len(self._times)
             self._frames[at], self._times[at], self._seqs[at] = self._next, frame.t_capture, frame.seq
+            self._truths[at] = frame.truth
             self._count += 1
 
     def empty(self) -> None:
@@ -143,7 +160,7 @@ class Window:
             return Clip(
                 camera, self._epoch, int(self._seqs[at[0]]), int(self._seqs[at[-1]]), self._frames[at],
                 tuple(int(t) for t in self._times[at]), *self._picture, self._rect,
-                self._seen,
+                self._seen, self._truths[at[-1]],
             )  # fmt: skip
 
     def _ordered(self) -> NDArray[np.int64]:

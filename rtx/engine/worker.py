@@ -14,6 +14,7 @@ import zmq
 from rtx.clock import NS_PER_S, ms, now
 from rtx.config import Camera, Worker
 from rtx.engine.engine import Engine
+from rtx.engine.stream import Stream
 from rtx.engine.window import Clip, Window
 from rtx.explain.selective import Memory
 from rtx.link.frames import Frame, FrameReader
@@ -32,7 +33,7 @@ class Watched:
     """One camera as the worker knows it."""
 
     camera: Camera
-    window: Window
+    window: Window | Stream
     reader: FrameReader
     out: zmq.Socket[bytes]
     clock: ClockAnswer | None
@@ -63,7 +64,8 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
                 clock = ClockAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "maps-clock", index)))
             reader = FrameReader(sockets, pipeline.link, start.folder, index)
             out = sockets.publish(endpoint(pipeline.link.maps, start.folder, "maps", index))
-            cameras.append(Watched(camera, Window(card.clip, camera.roi, camera.fit), reader, out, clock))
+            kind = Stream if card.causal and pipeline.worker.continual else Window
+            cameras.append(Watched(camera, kind(card.clip, camera.roi, camera.fit), reader, out, clock))
         loading = _Loading(cameras, report, card.name)
         engine = loading.load(pipeline.worker)
         report.facts.update(
@@ -135,14 +137,14 @@ def step(engine: Engine, cameras: list[Watched], report: Report) -> None:
         if now() - watched.told_at > NS_PER_S // 2:
             progress = watched.window.progress()
             _tell(watched, "collecting" if progress < 1 else "gap" if watched.gap else "waiting", progress)
-    report.alive("explaining" if any(w.explained_at for w in cameras) else _collecting(cameras))
+    report.alive("explaining" if report.counts["explained"] else _collecting(cameras))
 
 
 def _due_clip(watched: Watched, waiting: Frame | None) -> Clip | None:
     newest = watched.window.newest()
     # Live, as often as it can be done; `every`, as often as the clip gains a sample.
     live = watched.camera.pace == "realtime"
-    least = 1 if live else watched.window.stride_ns
+    least = 1 if live else watched.window.gains_ns
     if newest is None or abs(newest - watched.explained_at) < least:
         return None
     if not live and (waiting is None or waiting.t_capture != newest):
@@ -160,6 +162,8 @@ def _explain(engine: Engine, due: list[tuple[Watched, Clip]], report: Report) ->
     explanations = engine.explain([clip for _, clip in due], [watched.memory for watched, _ in due])
     for (watched, clip), explanation in zip(due, explanations, strict=True):
         watched.explained_at = clip.t_frames[-1]
+        if not clip.whole:
+            continue
         explanation = msgspec.structs.replace(explanation, uncertainty_ms=watched.reader.age_uncertainty_ms)
         watched.answer = explanation
         if watched.camera.pace == "realtime":
@@ -216,6 +220,8 @@ def _feed(cameras: list[Watched], arrived: threading.Event, ended: threading.Eve
                 arrived.set()
         for cause in {cause for watched in cameras for cause in watched.reader.drops}:
             report.drops[cause] = sum(watched.reader.drops[cause] for watched in cameras)
+        if overload := sum(watched.window.overload for watched in cameras):
+            report.drops["overload"] = overload
 
 
 def _keep(watched: Watched, frame: Frame, report: Report) -> None:

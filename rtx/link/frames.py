@@ -18,7 +18,7 @@ from rtx.errors import UserError
 from rtx.link.offset import ClockAnswer, ClockOffset
 from rtx.link.ring import DEFAULT_MEMORY, RingGone, RingReader, RingWriter, Torn
 from rtx.link.sockets import Sockets, endpoint
-from rtx.link.wire import MAX_MESSAGE_BYTES, BadMessage, CameraState, FrameJpeg, FrameRef, pack, unpack_frame
+from rtx.link.wire import MAX_MESSAGE_BYTES, BadMessage, CameraState, FrameJpeg, FrameRef, Truth, pack, unpack_frame
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Frame:
     t_capture: int
     pixels: NDArray[np.uint8]
     """H W 3, BGR."""
+    truth: Truth | None = None
 
 
 class FrameWriter:
@@ -64,14 +65,14 @@ class FrameWriter:
         self._slot, self._picture = self._ring.begin(self.seq + 1)
         return self._picture
 
-    def publish(self, epoch: int, t_capture: int) -> None:
+    def publish(self, epoch: int, t_capture: int, truth: Truth | None = None) -> None:
         """The canvas is drawn: tell the readers."""
         assert self._picture is not None
         self.seq += 1
         height, width = self._picture.shape[:2]
         about: dict[str, Any] = {
             "camera": self.camera, "epoch": epoch, "seq": self.seq, "t_capture": t_capture,
-            "height": height, "width": width,
+            "height": height, "width": width, "truth": truth,
         }  # fmt: skip
         if self._ring is None:
             quality = [cv2.IMWRITE_JPEG_QUALITY, self._link.jpeg_quality]
@@ -148,7 +149,7 @@ class FrameReader:
         if pixels is None:
             return None
         local = message.t_capture - (self.offset.offset if self.offset is not None else 0)
-        return Frame(message.camera, message.epoch, message.seq, local, pixels)
+        return Frame(message.camera, message.epoch, message.seq, local, pixels, message.truth)
 
     @property
     def ready(self) -> bool:

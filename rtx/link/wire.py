@@ -30,6 +30,28 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
     camera: Text
 
 
+class Shape(msgspec.Struct, frozen=True):
+    """A convex part of a drawn picture."""
+
+    part: Text
+    points: Annotated[bytes, Meta(max_length=512)]
+    """P 2 int32: x, y in 1/16 pixel of the frame."""
+
+    def outline(self) -> NDArray[np.int32]:
+        """P 2: x, y in 1/16 pixel."""
+        return np.frombuffer(self.points, np.int32).reshape(-1, 2)
+
+
+class Truth(msgspec.Struct, frozen=True):
+    """What is to be seen in a frame, where that is known because it was drawn."""
+
+    action: Text
+    acting: Annotated[tuple[Text, ...], Meta(max_length=32)]
+    """The parts that make the action; none where nothing is done."""
+    shapes: Annotated[tuple[Shape, ...], Meta(max_length=128)]
+    """Back to front."""
+
+
 class FrameRef(_Message, frozen=True, kw_only=True, tag="frame"):
     """A frame that lies in a ring of shared memory."""
 
@@ -41,6 +63,7 @@ class FrameRef(_Message, frozen=True, kw_only=True, tag="frame"):
     ring: Text
     """Where the ring is (see ring.attach)."""
     slot: Annotated[int, Meta(ge=0, le=1024)]
+    truth: Truth | None = None
 
 
 class FrameJpeg(_Message, frozen=True, kw_only=True, tag="jpeg"):
@@ -52,6 +75,7 @@ class FrameJpeg(_Message, frozen=True, kw_only=True, tag="jpeg"):
     height: Side
     width: Side
     jpeg: bytes
+    truth: Truth | None = None
 
 
 class CameraState(_Message, frozen=True, kw_only=True, tag="camera"):
@@ -129,6 +153,8 @@ class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
     """Of the capture times, where the frames came from another host."""
     motion_share: float | None = None
     """Share of the relevance that the selective step kept: how much of this is motion."""
+    truth: Truth | None = None
+    """Of the newest frame."""
     ms: Milliseconds = {}
 
     @property
@@ -179,6 +205,8 @@ def unpack_frame(data: bytes) -> FrameMessage:
     message: FrameMessage = _unpack(_frame_decoder, data)
     if isinstance(message, FrameJpeg) and jpeg_size(message.jpeg) != (message.height, message.width):
         raise BadMessage("a JPEG of another size than its message says")
+    if not isinstance(message, CameraState):
+        _check_truth(message.truth)
     return message
 
 
@@ -203,7 +231,17 @@ def unpack_map(data: bytes) -> MapMessage:
             raise BadMessage("an input rectangle that is no place")
         if min(relevance.cells.stride) <= 0:
             raise BadMessage("cells that do not advance")
+        _check_truth(message.truth)
     return message
+
+
+def _check_truth(truth: Truth | None) -> None:
+    for shape in truth.shapes if truth is not None else ():
+        if not shape.points or len(shape.points) % 8:
+            raise BadMessage("an outline that is none")
+        # A product of coordinates beyond this would leave 64 bits where areas are filled.
+        if np.abs(shape.outline().astype(np.int64)).max() > 16 * 4 * MAX_SIDE:
+            raise BadMessage("an outline far outside of its picture")
 
 
 def unpack_shown(data: bytes) -> Shown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -31,10 +31,11 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the weights come from."""
 
-    source: Packaged
-    converted_sha256: str
-    """Of the safetensors file that conversion makes in the cache."""
+    sha256: str
+    """Of the safetensors file: the one in the model's folder, or what conversion makes of the source in the cache."""
     licence: str
+    source: Packaged | None = None
+    """Where they are fetched; without it they lie in the model's folder."""
 
 
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +47,10 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     paper: str
     clip: Clip
     weights: Weights
+    causal: bool = False
+    """It never looks ahead, so that a stream can be followed frame by frame; each frame has a feature frame."""
+    precision: Literal["auto", "fp32"] = "auto"
+    """What `auto` means for this model: the quickest that the device has, or fp32."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of the architecture."""
     peaks: dict[str, float] = {}
@@ -61,7 +66,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def file(self) -> Path:
-        """The converted weights in the user's cache."""
+        """The weights: in the model's folder, or converted in the user's cache."""
+        if self.weights.source is None:
+            return self.folder / "weights.safetensors"
         return resources.cache() / "models" / self.name / "weights.safetensors"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,11 +83,15 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def follow(size: int, layers: list[tuple[int, int]]) -> tuple[int, float, float]:
-    """Cells, stride and centre of the first cell after layers of (kernel, stride) with SAME padding, on one axis."""
+Layer = tuple[int, int] | tuple[int, int, int]
+"""Kernel and stride along one axis, and the padding before it; without that, SAME padding."""
+
+
+def follow(size: int, layers: Sequence[Layer]) -> tuple[int, float, float]:
+    """Cells, stride and centre of the first cell after these layers, on one axis."""
     jump, centre = 1, 0.0
-    for kernel, stride in layers:
-        before, _ = same_padding(size, kernel, stride)
+    for kernel, stride, *explicit in layers:
+        before = explicit[0] if explicit else same_padding(size, kernel, stride)[0]
         centre += ((kernel - 1) / 2 - before) * jump
         jump *= stride
         size = -(-size // stride)

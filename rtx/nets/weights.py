@@ -86,8 +86,10 @@ CONVERTERS: dict[str, Callable[[dict[str, Any]], Arrays]] = {"i3d": from_flax_i3
 
 def pull(card: Card) -> Path:
     """The model's weights in the cache, fetched and converted where they are not there yet, whole or not at all."""
-    if card.file.exists() and sha256(card.file) == card.weights.converted_sha256:
+    if card.file.exists() and sha256(card.file) == card.weights.sha256:
         return card.file
+    if card.weights.source is None:
+        return check(card)
     card.file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=card.file.parent) as folder:
         original, converted = Path(folder) / "original", Path(folder) / "converted"
@@ -103,12 +105,15 @@ def pull(card: Card) -> Path:
 
 def check(card: Card) -> Path:
     """The weights' file, if it is there and whole. UserError says what to do."""
+    if card.weights.source is None and not card.file.exists():
+        raise UserError(f"{card.file} is missing: it belongs to rtx; install rtx again")
     if not card.file.exists():
         raise UserError(f"the weights of {card.name} are not here yet; run `rtx models pull {card.name}`")
     found = sha256(card.file)
-    if found != card.weights.converted_sha256:
+    if found != card.weights.sha256:
+        mend = f"run `rtx models pull {card.name}` to fetch them again" if card.weights.source else "install rtx again"
         raise UserError(
             f"the weights of {card.name} are damaged or replaced: sha256 is {found[:16]}..., the card says "
-            f"{card.weights.converted_sha256[:16]}...; run `rtx models pull {card.name}` to fetch them again"
+            f"{card.weights.sha256[:16]}...; {mend}"
         )
     return card.file

@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 
 from rtx.errors import UserError
 from rtx.nets.cards import Card
+from rtx.nets.causal import Causal
 from rtx.nets.forward import Staged
 from rtx.nets.i3d import I3D
 from rtx.nets.weights import check
 
-ARCHITECTURES: dict[str, Callable[..., Staged]] = {"i3d": I3D}
+ARCHITECTURES: dict[str, Callable[..., Staged]] = {"i3d": I3D, "causal": Causal}
 
 
 def build(card: Card) -> Staged:

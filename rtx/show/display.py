@@ -53,6 +53,7 @@ def _show(viewer: Viewer, sinks: list[Sink], frames: str, stop: threading.Event,
                     for sink in sinks:
                         sink.refresh(last)
         report.drops.update({cause: n - report.drops[cause] for cause, n in viewer.drops().items()})
+        report.counts.update({name: n - report.counts[name] for name, n in viewer.truth_counts().items()})
         report.alive("showing" if report.counts["shown"] else waiting)
         if any(sink.quit() for sink in sinks):
             report.state = "closed by the user"

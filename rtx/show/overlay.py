@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from rtx.clock import NS_PER_S
 from rtx.geometry import Rect, place_grid
-from rtx.link.wire import Explanation, RelevanceMap
+from rtx.link.wire import Explanation, RelevanceMap, Truth
+from rtx.measure.localisation import ACTING, BODY, DISTRACTOR, regions
 from rtx.show.view import Heat, View
 
 GRID = 56
@@ -93,6 +94,19 @@ def draw_heat(image: NDArray[np.uint8], heat: Heat, opacity: float) -> None:
     cv2.add(part, cv2.resize(colour, size), dst=part)
 
 
+_TRUTH = ((BODY, (255, 255, 255)), (ACTING, (60, 160, 255)), (DISTRACTOR, (150, 150, 150)))
+
+
+def draw_truth(image: NDArray[np.uint8], truth: Truth) -> None:
+    """Outline what is really there, in place: the figure white, the limbs that act orange, what distracts grey."""
+    height, width = image.shape[:2]
+    labels = regions(truth, height, width, Rect(0, 0, width, height))
+    for kind, colour in _TRUTH:
+        mask = (labels == kind) | (labels == ACTING) if kind == BODY else labels == kind
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(image, contours, -1, colour, max(1, height // 360), cv2.LINE_AA)
+
+
 def draw_text(image: NDArray[np.uint8], view: View) -> None:
     """Top classes with bars, ages and states, along the lower edge, in place."""
     height, width = image.shape[:2]
@@ -116,6 +130,10 @@ def _status(view: View) -> str:
     if view.heatmap_age_ms is not None:
         uncertain = f" +-{view.uncertainty_ms:.0f}" if view.uncertainty_ms >= 1 else ""
         parts.append(f"heatmap {view.heatmap_age_ms:.0f}{uncertain} ms old")
+    if view.truth is not None:
+        parts.append(f"truth: {view.truth.action}")
+    if view.hits is not None and view.hits.body is not None:
+        parts.append(f"on the body {100 * view.hits.body:.0f} % (chance {100 * (view.hits.chance_body or 0):.0f})")
     if view.top and not view.evidence:
         parts.append("no evidence above threshold")
     if view.camera_state != "live":
@@ -135,10 +153,12 @@ def _write(
     cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, max(1, round(size * 1.6)), cv2.LINE_AA)
 
 
-def compose(view: View, opacity: float) -> NDArray[np.uint8]:
-    """The view as one picture: frame, heat, classes, ages. H W 3, BGR, new."""
+def compose(view: View, opacity: float, truth: bool = False) -> NDArray[np.uint8]:
+    """The view as one picture: frame, heat, if wanted the truth's outlines, classes, ages. H W 3, BGR, new."""
     image = view.image.copy()
     if view.heat is not None:
         draw_heat(image, view.heat, opacity)
+    if truth and view.truth is not None:
+        draw_truth(image, view.truth)
     draw_text(image, view)
     return image

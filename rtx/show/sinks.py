@@ -59,12 +59,12 @@ class NoSink:
 
 
 class WindowSink:
-    """A window a camera; q or Escape ends."""
+    """A window a camera; t outlines the truth where it is known; q or Escape ends."""
 
     def __init__(self, opacity: float):
         check_display()
         self._opacity = opacity
-        self._quit = False
+        self._quit = self._truth = False
         self._opened: set[str] = set()
 
     def show(self, view: View) -> None:
@@ -73,15 +73,18 @@ class WindowSink:
             self._opened.add(title)
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
             cv2.resizeWindow(title, *view.image.shape[1::-1])
-        cv2.imshow(title, compose(view, self._opacity))
+        cv2.imshow(title, compose(view, self._opacity, self._truth))
         self._keys()
 
     def refresh(self, view: View) -> None:
         self.show(view)
 
     def _keys(self) -> None:
-        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+        key = cv2.waitKey(1) & 0xFF
+        if key in (ord("q"), 27):
             self._quit = True
+        elif key == ord("t"):
+            self._truth = not self._truth
 
     def quit(self) -> bool:
         return self._quit

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtx.geometry import Rect
-from rtx.link.wire import TopClass
+from rtx.link.wire import TopClass, Truth
+from rtx.measure.localisation import HitRates
 
 
 @dataclass(frozen=True)
@@ -57,4 +58,8 @@ class View:
     late: bool = False
     """The heatmap age is over the budget."""
     motion_share: float | None = None
+    truth: Truth | None = None
+    """What this frame shows, where it was drawn."""
+    hits: HitRates | None = None
+    """How often the heat's maximum lay on the figure of late, where the truth is known."""
     ms: dict[str, float] = field(default_factory=dict)

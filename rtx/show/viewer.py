@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import zmq
 
 from rtx.clock import NS_PER_S, ms, now
 from rtx.config import Camera, Pipeline
+from rtx.geometry import Rect
 from rtx.link.frames import Frame, FrameReader
 from rtx.link.offset import ClockOffset
 from rtx.link.sockets import Sockets, endpoint
 from rtx.link.wire import BadMessage, CameraState, Explanation, Handled, Shown, WorkerState, pack, unpack_map
-from rtx.show.overlay import LiveScale, heat_of
+from rtx.measure.localisation import Hits, judge
+from rtx.show.overlay import LiveScale, heat_of, newest_frame
 from rtx.show.view import Heat, View
 
 SILENT_S = 5.0
@@ -43,6 +46,7 @@ class CameraViewer:
         self._handled: tuple[int, int] | None = None
         self._explanation: Explanation | None = None
         self._heat: Heat | None = None
+        self.hits = Hits()
         self._held: View | None = None
         self._last: View | None = None
 
@@ -82,7 +86,7 @@ class CameraViewer:
         if self.frames.whole(frame):
             self._held = View(
                 frame.camera, pixels, frame.seq, frame.epoch, frame.t_capture, 0.0, "live", "",
-                uncertainty_ms=self.frames.age_uncertainty_ms,
+                uncertainty_ms=self.frames.age_uncertainty_ms, truth=frame.truth,
             )  # fmt: skip
 
     def _take_map(self) -> None:
@@ -105,6 +109,15 @@ class CameraViewer:
             self._handled = (message.epoch, message.last_seq)
             self._explanation = message
             self._heat = heat_of(message, self._scale)
+            self._judge(message)
+
+    def _judge(self, explanation: Explanation) -> None:
+        """Where the truth is known: is the class right, and does the map's maximum lie where it should?"""
+        truth = explanation.truth
+        if truth is not None:
+            relevance = newest_frame(explanation.map, explanation.map.input_size[1])
+            right = explanation.top[0].label == truth.action
+            self.hits.add(right, judge(relevance, truth, Rect(*explanation.rect)))
 
     def _is_handled(self, view: View) -> bool:
         return self._handled == (view.epoch, view.seq)
@@ -128,6 +141,7 @@ class CameraViewer:
             explainer=explanation.explainer, model=explanation.model, precision=explanation.precision,
             heatmap_age_ms=age, misalignment_ms=ms(base.t_capture - newest), late=age > self._budget_ms,
             motion_share=explanation.motion_share, ms=explanation.ms,
+            hits=self.hits.running() if explanation.truth is not None else None,
             uncertainty_ms=base.uncertainty_ms + explanation.uncertainty_ms + self._maps_uncertainty_ms(), **known,  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -189,6 +203,17 @@ class Viewer:
         for camera in self.cameras:
             if camera.camera.name == view.camera:
                 camera.done(view)
+
+    def truth_counts(self) -> dict[str, int]:
+        """Over all cameras whose truth is known: how often class and heat were right; chances in millionths."""
+        totals = sum((camera.hits.totals for camera in self.cameras), np.zeros(6))
+        if not (judged := sum(camera.hits.judged for camera in self.cameras)):
+            return {}
+        names = ("body_n", "body_hits", "body_chance_ppm", "acting_n", "acting_hits", "acting_chance_ppm")
+        found = {
+            f"truth_{name}": round(float(n)) for name, n in zip(names, totals * [1, 1, 1e6, 1, 1, 1e6], strict=True)
+        }
+        return found | {"truth_judged": judged, "truth_right": sum(camera.hits.right for camera in self.cameras)}
 
     def drops(self) -> Counter[str]:
         total: Counter[str] = Counter()

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtx.clock import ms, now
-from rtx.link.wire import TopClass
+from rtx.link.wire import TopClass, Truth
+from rtx.measure.localisation import HitRates
 from rtx.show.overlay import DIM, PALETTE
 from rtx.show.view import View
 
@@ -26,6 +27,29 @@ class Hello(msgspec.Struct, frozen=True):
     dim: float = DIM
     palette: tuple[int, ...] = tuple(PALETTE[:, ::-1].ravel().tolist())
     """Red, green, blue for each of the 256 values of heat."""
+
+
+class TruthHeader(msgspec.Struct, frozen=True):
+    """What the frame really shows; outlines in pixels of the picture sent."""
+
+    action: str
+    body: tuple[tuple[float, ...], ...]
+    """Outlines of the figure's parts: x, y, x, y..."""
+    acting: tuple[tuple[float, ...], ...]
+    """Of these, the parts that make the action."""
+    distractor: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, truth: Truth, across: float, down: float) -> TruthHeader:
+        body: list[tuple[float, ...]] = []
+        acting: list[tuple[float, ...]] = []
+        distractor: list[tuple[float, ...]] = []
+        for shape in truth.shapes:
+            points = tuple((shape.outline() * (across / 16, down / 16)).round(1).ravel().tolist())
+            (distractor if shape.part == "distractor" else body).append(points)
+            if shape.part in truth.acting:
+                acting.append(points)
+        return cls(truth.action, tuple(body), tuple(acting), tuple(distractor))
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +74,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     uncertainty_ms: float
     late: bool
     motion_share: float | None
+    truth: TruthHeader | None
+    hits: HitRates | None
+    """How often the heat's maximum lay on the figure of late: body, acting limbs, chances of both, frames."""
     seen: tuple[float, float, float, float] | None
     """The part of `rect` that the network was shown; null: all that lies in the picture."""
     rect: tuple[float, float, float, float] | None
@@ -113,6 +140,8 @@ class Shot:
                 uncertainty_ms=view.uncertainty_ms,
                 late=view.late,
                 motion_share=view.motion_share,
+                truth=None if view.truth is None else TruthHeader.of(view.truth, across, down),
+                hits=view.hits,
                 rect=rect and (rect.x * across, rect.y * down, rect.width * across, rect.height * down),
                 seen=seen and (seen.x * across, seen.y * down, seen.width * across, seen.height * down),
                 heat=(view.heat.values.shape[0], view.heat.values.shape[1]) if view.heat is not None else (0, 0),

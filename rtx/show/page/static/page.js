@@ -7,7 +7,7 @@ const RETRY_MS = { first: 300, most: 5000 };
 const byId = (id) => document.getElementById(id);
 const tiles = new Map();
 const counts = { frames: 0, messages: 0, sent: 0 };
-const controls = { overlay: recall("overlay", "on") === "on", opacity: Number(recall("opacity", "NaN")) };
+const controls = { overlay: recall("overlay", "on") === "on", opacity: Number(recall("opacity", "NaN")), truth: recall("truth", "off") === "on" };
 let palette = new Uint8Array(768);
 let dim = 1;
 
@@ -21,6 +21,7 @@ class Tile {
     this.canvas.setAttribute("aria-label", `Live picture of ${name}`);
     this.context = this.canvas.getContext("2d", { alpha: false });
     this.heat = document.createElement("canvas");
+    this.outlines = document.createElement("canvas"); // of the truth, where the frame was drawn
     this.view = null;
     this.seq = null; // of the frame on the screen
     this.picture = null;
@@ -76,7 +77,12 @@ class Tile {
     }
     context.drawImage(picture, 0, 0);
     this.seq = view.seq;
-    if (!controls.overlay || !view.rect) return;
+    if (controls.overlay && view.rect) this.drawHeat();
+    if (controls.truth && view.truth) this.drawTruth();
+  }
+
+  drawHeat() {
+    const { canvas, context, view } = this;
     const [x, y, width, height] = view.rect;
     const [seenX, seenY, seenWidth, seenHeight] = view.seen ?? view.rect;
     const left = Math.max(0, Math.round(seenX));
@@ -98,6 +104,39 @@ class Tile {
     context.restore();
   }
 
+  /** What is really there: the figure's outline white, the limbs that make the action orange, what distracts grey. */
+  drawTruth() {
+    const { body, acting, distractor } = this.view.truth;
+    this.outline(distractor, "#9aa0aa");
+    this.outline(body, "#ffffff");
+    this.outline(acting, "#ff9d2e");
+  }
+
+  /** The outer edge of all these areas together: stroked, then emptied inside. */
+  outline(areas, colour) {
+    const { outlines, canvas, context } = this;
+    if (outlines.width !== canvas.width || outlines.height !== canvas.height) {
+      outlines.width = canvas.width;
+      outlines.height = canvas.height;
+    }
+    const path = new Path2D();
+    for (const points of areas) {
+      path.moveTo(points[0], points[1]);
+      for (let i = 2; i < points.length; i += 2) path.lineTo(points[i], points[i + 1]);
+      path.closePath();
+    }
+    const pen = outlines.getContext("2d");
+    pen.clearRect(0, 0, outlines.width, outlines.height);
+    pen.globalCompositeOperation = "source-over";
+    pen.strokeStyle = colour;
+    pen.lineWidth = Math.max(2, canvas.height / 120);
+    pen.lineJoin = "round";
+    pen.stroke(path);
+    pen.globalCompositeOperation = "destination-out";
+    pen.fill(path);
+    context.drawImage(outlines, 0, 0);
+  }
+
   /** What the view says, in words. Labels come from outside: they are only ever written as text. */
   describe() {
     const { view } = this;
@@ -113,7 +152,7 @@ class Tile {
       if (!top) return;
       row.classList.toggle("explained", top.label === view.target);
       write(row.querySelector(".label"), top.label);
-      write(row.querySelector(".percent"), `${Math.round(100 * top.p)} %`);
+      write(row.querySelector(".percent"), percent(top.p));
       row.querySelector(".bar span").style.transform = `scaleX(${Math.min(1, Math.max(0, top.p))})`;
     });
     this.part(".classes").hidden = !view.top.length;
@@ -125,9 +164,26 @@ class Tile {
     this.part("dl").hidden = view.heatmap_age_ms === null;
     this.node.classList.toggle("late", view.late);
     fact(this.part(".behind"), view.misalignment_ms, duration);
-    fact(this.part(".motion"), view.motion_share, (share) => `${Math.round(100 * share)} %`);
+    this.describeTruth(view);
+    fact(this.part(".motion"), view.motion_share, percent);
     write(this.part(".how"), [view.explainer, view.model, view.precision].filter(Boolean).join(" · "));
     this.tick();
+  }
+
+  describeTruth({ truth, top, hits }) {
+    const node = this.part(".truth");
+    node.hidden = truth === null;
+    if (truth !== null) {
+      const said = top.length > 0;
+      const right = said && top[0].label === truth.action;
+      node.dataset.right = said ? String(right) : "";
+      write(this.part(".truth .mark"), said ? (right ? "✓" : "✗") : "");
+      write(this.part(".truth .words"), `Truth: ${truth.action}`);
+      if (byId("truth").hidden) byId("truth").hidden = false;
+    }
+    const [body, limbs, bodyChance, limbsChance] = hits ?? [null, null, null, null];
+    fact(this.part(".body"), body, (share) => `${percent(share)}, chance ${percent(bodyChance)}`);
+    fact(this.part(".limbs"), limbs, (share) => `${percent(share)}, chance ${percent(limbsChance)}`);
   }
 
   get heatmapAge() {
@@ -162,6 +218,10 @@ function state(chip, words, good, bad) {
 function fact(node, value, words) {
   node.hidden = value === null;
   if (value !== null) write(node.querySelector("dd"), words(value));
+}
+
+function percent(share) {
+  return `${Math.round(100 * share)} %`;
 }
 
 function duration(ms) {
@@ -277,7 +337,9 @@ setInterval(() => {
 // --- The controls: this browser's own, no round trip ----------------------------------------------------------
 
 function showControls() {
-  const { overlay, opacity } = controls;
+  const { overlay, opacity, truth } = controls;
+  byId("truth").setAttribute("aria-pressed", String(truth));
+  write(byId("truth-word"), truth ? "on" : "off");
   byId("overlay").setAttribute("aria-pressed", String(overlay));
   write(byId("overlay-word"), overlay ? "on" : "off");
   byId("opacity").value = String(Math.round(100 * opacity));
@@ -291,6 +353,13 @@ function switchOverlay() {
   redraw();
 }
 
+function switchTruth() {
+  controls.truth = !controls.truth;
+  remember("truth", controls.truth ? "on" : "off");
+  showControls();
+  redraw();
+}
+
 function paintScale() {
   const context = byId("scale").getContext("2d");
   const image = context.createImageData(256, 1);
@@ -299,6 +368,7 @@ function paintScale() {
 }
 
 byId("overlay").addEventListener("click", switchOverlay);
+byId("truth").addEventListener("click", switchTruth);
 byId("opacity").addEventListener("input", ({ target }) => {
   controls.opacity = Number(target.value) / 100;
   remember("opacity", String(controls.opacity));
@@ -308,6 +378,7 @@ byId("opacity").addEventListener("input", ({ target }) => {
 document.addEventListener("keydown", (event) => {
   const plain = !(event.ctrlKey || event.metaKey || event.altKey || event.repeat);
   if (event.key.toLowerCase() === "h" && plain) switchOverlay();
+  if (event.key.toLowerCase() === "t" && plain && !byId("truth").hidden) switchTruth();
 });
 
 /** A setting kept by this browser. One that keeps nothing for pages throws at the mere mention of the storage. */

@@ -1,0 +1,136 @@
+"""One camera followed frame by frame, by a network that never looks ahead: what it remembers, and the frame due next.
+
+A card says how far apart in time its frames are meant to be. A quicker camera's frames go in turn into `LANES` states,
+each of which sees them at about that pace; a slow camera's all go into one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from rtx.clock import NS_PER_MS
+from rtx.engine.window import Clip, see
+from rtx.geometry import input_rect, shown_part
+from rtx.link.frames import Frame
+from rtx.nets import cards
+from rtx.nets.causal import Past
+
+LANES = 2
+SOONEST = 0.75
+"""A lane takes its next frame after so many strides at the earliest."""
+LONGEST = 5.0
+"""A lane that had no frame for so many strides has lost the thread, and starts anew."""
+
+
+@dataclass
+class Lane:
+    """One state, and which frames went into it."""
+
+    past: Past
+    times: deque[int] = field(default_factory=deque)
+    seqs: deque[int] = field(default_factory=deque)
+
+
+class Stream:
+    """Frames go in as they come; the newest comes out, with the state that it continues.
+
+    One thread adds, another takes. An epoch (a loop, a reopened camera, a jump) and a gap start it empty. `overload`
+    counts frames that were replaced by a newer one before they were taken.
+    """
+
+    def __init__(self, clip: cards.Clip, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"]):
+        self._spec, self._roi, self._fit = clip, roi, fit
+        self.stride_ns = int(clip.stride_ms * NS_PER_MS)
+        self.gains_ns = 1
+        """Time after which there is something new: with every frame."""
+        self.overload = 0
+        self._lanes: list[Lane] = []
+        self._waiting: Clip | None = None
+        self._newest: int | None = None
+        self._epoch = -1
+        self._lock = threading.Lock()
+
+    def wants(self, frame: Frame) -> bool:
+        """False for a frame that no lane would take."""
+        with self._lock:
+            return self._begins_anew(frame) or self._lane(frame.t_capture) is not None
+
+    def shrink(self, frame: Frame) -> None:
+        """Resize the frame; `add` keeps it, once its pixels are known to have been whole."""
+        height, width = frame.pixels.shape[:2]
+        rect = input_rect(height, width, self._roi, self._fit)
+        seen = shown_part(height, width, rect, self._roi)
+        small = np.empty((1, self._spec.size, self._spec.size, 3), np.uint8)
+        see(frame.pixels, rect, self._spec.size, small[0], seen)
+        self._next = Clip(
+            frame.camera, frame.epoch, frame.seq, frame.seq, small, (frame.t_capture,), height, width, rect, seen,
+            frame.truth,
+        )  # fmt: skip
+
+    def add(self, frame: Frame) -> None:
+        """Let what `shrink` made of this frame wait to be taken."""
+        with self._lock:
+            if self._begins_anew(frame):
+                self._lanes.clear()
+            elif self._waiting is not None:
+                self.overload += 1
+            self._epoch, self._newest, self._waiting = frame.epoch, frame.t_capture, self._next
+
+    def empty(self) -> None:
+        """What was seen does not belong to what comes."""
+        with self._lock:
+            self._lanes.clear()
+            self._waiting = self._newest = None
+
+    def progress(self) -> float:
+        """Share of a clip's frames that the oldest lane has seen, 0..1."""
+        with self._lock:
+            return max((min(1.0, lane.past.count / self._spec.frames) for lane in self._lanes), default=0.0)
+
+    def newest(self) -> int | None:
+        """Capture time of the newest frame, if there is one."""
+        return self._newest
+
+    def clip(self, camera: str) -> Clip | None:
+        """The frame that waits, with the state that it continues; it must then be fed to the network."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, None
+            if waiting is None:
+                return None
+            t, seq = waiting.t_frames[-1], waiting.last_seq
+            lane = self._lane(t)
+            if lane is None:
+                return None
+            if lane not in self._lanes:
+                self._lanes.append(lane)
+            lane.times.append(t)
+            lane.seqs.append(seq)
+            while len(lane.times) > self._spec.frames:
+                lane.times.popleft()
+                lane.seqs.popleft()
+            return Clip(
+                camera, waiting.epoch, lane.seqs[0], seq, waiting.frames, tuple(lane.times), waiting.height,
+                waiting.width, waiting.rect, waiting.seen, waiting.truth, lane.past,
+                len(lane.times) == self._spec.frames,
+            )  # fmt: skip
+
+    def _lane(self, t: int) -> Lane | None:
+        """The lane for a frame of time t: one whose turn it is, else a new one; None if it comes too soon."""
+        self._lanes = [lane for lane in self._lanes if t - lane.times[-1] <= LONGEST * self.stride_ns]
+        due = [lane for lane in self._lanes if t - lane.times[-1] >= SOONEST * self.stride_ns]
+        if due:
+            return min(due, key=lambda lane: abs(t - lane.times[-1] - self.stride_ns))
+        if len(self._lanes) < LANES:
+            return Lane(Past(self._spec.frames))
+        return None
+
+    def _begins_anew(self, frame: Frame) -> bool:
+        if self._newest is None or frame.epoch != self._epoch:
+            return True
+        # Another host's clock was corrected: waiting until it has caught up could take for ever.
+        return bool(frame.t_capture < self._newest - self.stride_ns)

@@ -1,0 +1,117 @@
+"""Does the heat lie where the action is? The map's maximum against the truth of a drawn frame.
+
+Per frame: the maximum of the map at clip resolution lies inside a mask widened by 4 of 112 pixels, or it does not.
+Counted over frames of which the network named the action rightly. Chance is the widened mask's share of the picture.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtx.geometry import Rect
+from rtx.link.wire import Truth
+
+WIDENED = 4 / 112
+"""Of the input's side."""
+BODY, ACTING, DISTRACTOR = 1, 2, 3
+"""What `regions` says of a pixel; the hall is 0. Parts that act belong to the body too."""
+RUNNING = 900
+"""Frames that a running rate looks back on."""
+
+
+def regions(truth: Truth, height: int, width: int, rect: Rect) -> NDArray[np.uint8]:
+    """Whose each pixel of a height x width picture of the rectangle is; `rect` is in pixels of the frame."""
+    labels = np.zeros((height, width), np.uint8)
+    scale = np.array([width / rect.width, height / rect.height])
+    # Pixel centres lie at whole numbers: the frame's corner is at -1/2, and so is the picture's.
+    shift = 16 * ((0.5 - np.array([rect.x, rect.y])) * scale - 0.5)
+    for shape in truth.shapes:
+        kind = DISTRACTOR if shape.part == "distractor" else ACTING if shape.part in truth.acting else BODY
+        outline = np.round(shape.outline() * scale + shift).astype(np.int32)
+        cv2.fillConvexPoly(labels, outline, kind, cv2.LINE_8, 4)
+    return labels
+
+
+def widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and what lies within 4 of 112 pixels around it."""
+    reach = round(WIDENED * mask.shape[0])
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), disc), np.uint8) > 0
+
+
+class Hit(NamedTuple):
+    """Where one frame's map has its maximum, and how likely that was by chance."""
+
+    body: bool
+    acting: bool | None
+    """None where nothing acts: standing."""
+    chance_body: float
+    chance_acting: float
+
+
+def judge(relevance: NDArray[np.float32], truth: Truth, rect: Rect) -> Hit:
+    """A frame's map h w over the input rectangle, at clip resolution. A map without a maximum hits nothing."""
+    height, width = relevance.shape
+    labels = regions(truth, height, width, rect)
+    body, acting = widened((labels == BODY) | (labels == ACTING)), widened(labels == ACTING)
+    at = np.unravel_index(int(relevance.argmax()), relevance.shape)
+    found = bool(relevance.max() > relevance.min())
+    return Hit(
+        found and bool(body[at]), found and bool(acting[at]) if truth.acting else None, float(body.mean()),
+        float(acting.mean()),
+    )  # fmt: skip
+
+
+class HitRates(NamedTuple):
+    """Shares 0..1 of frames, and what chance would give; None where there is nothing to count."""
+
+    body: float | None
+    acting: float | None
+    chance_body: float | None
+    chance_acting: float | None
+    frames: int
+
+
+class Hits:
+    """Hits of one camera: those of late, and all."""
+
+    def __init__(self) -> None:
+        self._late: deque[Hit] = deque(maxlen=RUNNING)
+        self.judged = 0
+        """Explained frames whose truth is known."""
+        self.right = 0
+        """Of these, with the action named rightly; only they can hit."""
+        self.totals = np.zeros(6)
+        """Frames, hits, sum of chances: on the body; on the limbs that act."""
+
+    def add(self, right: bool, hit: Hit) -> None:
+        self.judged += 1
+        if not right:
+            return
+        self.right += 1
+        self._late.append(hit)
+        self.totals[:3] += 1, hit.body, hit.chance_body
+        if hit.acting is not None:
+            self.totals[3:] += 1, hit.acting, hit.chance_acting
+
+    def running(self) -> HitRates:
+        """Over the last frames."""
+        return rates(list(self._late))
+
+
+def rates(hits: list[Hit]) -> HitRates:
+    """Shares over all of these."""
+    acting = [hit for hit in hits if hit.acting is not None]
+
+    def share(values: list[float]) -> float | None:
+        return float(np.mean(values)) if values else None
+
+    return HitRates(
+        share([hit.body for hit in hits]), share([bool(hit.acting) for hit in acting]),
+        share([hit.chance_body for hit in hits]), share([hit.chance_acting for hit in acting]), len(hits),
+    )  # fmt: skip

@@ -1,0 +1,124 @@
+"""Who does what when: one act for a clip, or a programme of acts for a camera that never ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from rtx.scenes.actions import ACTIONS, LABELS, Act, Floats
+
+REACH = 0.42
+"""How far a walk goes to either side, in body heights."""
+TURN = 0.16
+"""Body heights before the end at which a walker begins to turn."""
+CHANGE_S = 0.4
+"""From one act into the next."""
+
+
+class Motion(NamedTuple):
+    """A person at times T."""
+
+    angles: Floats
+    """Joint angles: T J, degrees."""
+    x: Floats
+    """Aside from its place: T, body heights."""
+    yaw: Floats
+    """Turned to its left from facing the camera: T, radians."""
+    acts: tuple[Act, ...]
+    """What it does, frame by frame."""
+
+
+class Performance(Protocol):
+    """Something that a person does."""
+
+    def at(self, times: Floats) -> Motion:
+        """The person at times T (s)."""
+
+
+@dataclass(frozen=True)
+class OneAct:
+    """The same act all along."""
+
+    act: Act
+    yaw: float
+    """Radians."""
+    walked: float = 0.0
+    """Where on its way a walk begins, in body heights."""
+
+    def at(self, times: Floats) -> Motion:
+        x, facing = self._way(times)
+        return Motion(self.act.angles(times), x, facing * np.float32(self.yaw), (self.act,) * len(times))
+
+    @property
+    def pace(self) -> float:
+        """Over the floor, in body heights a second."""
+        about = ACTIONS[self.act.action]
+        return about.speed * about.period_s / self.act.period_s
+
+    def _way(self, times: Floats) -> tuple[Floats, Floats]:
+        """To and fro between the ends of a walk: place, and direction -1..1, which passes through 0 in the turn."""
+        if self.pace == 0:
+            return np.zeros_like(times), np.ones_like(times)
+        round_trip = np.mod(times * self.pace + self.walked, 4 * REACH)
+        to = np.abs(np.mod(round_trip + REACH, 4 * REACH) - 2 * REACH)  # 2R..0..2R, REACH at the start
+        x = REACH - to
+        rising = np.where((round_trip < REACH) | (round_trip > 3 * REACH), 1, -1)
+        near_end = np.clip((REACH - np.abs(x)) / TURN, 0, 1)
+        return x.astype(np.float32), (rising * near_end).astype(np.float32)
+
+
+class Programme:
+    """Acts one after another, each a few seconds, all from one seed: the live hall."""
+
+    def __init__(self, seed: int, speed: tuple[float, float] = (0.85, 1.15)):
+        self._seed, self._speed = seed, speed
+        self._parts: list[OneAct] = []
+        self._ends: list[float] = []
+
+    def at(self, times: Floats) -> Motion:
+        motions = [self._one(float(t)) for t in times]
+        angles, x, yaw, acts = zip(*motions, strict=True)
+        return Motion(
+            np.concatenate(angles), np.concatenate(x), np.concatenate(yaw), tuple(act for of in acts for act in of)
+        )
+
+    def _one(self, t: float) -> Motion:
+        i = self._part(t)
+        begin = self._ends[i - 1] if i else 0.0
+        motion = self._parts[i].at(np.array([t - begin], np.float32))
+        left = self._ends[i] - t
+        if left >= CHANGE_S:
+            return motion
+        # Into the first moment of what comes, eased.
+        share = np.float32(1 - left / CHANGE_S)
+        share = share * share * (3 - 2 * share)
+        coming = self._parts[self._part(self._ends[i] + 1e-3)].at(np.array([-left], np.float32))
+        blended = (a * (1 - share) + b * share for a, b in zip(motion[:3], coming[:3], strict=True))
+        angles, x, yaw = blended
+        return Motion(angles, x, yaw, motion.acts if share < 0.5 else coming.acts)
+
+    def _part(self, t: float) -> int:
+        """The number of the act at time t, drawn when it is first asked for."""
+        while not self._ends or self._ends[-1] <= t:
+            number = len(self._parts)
+            random = np.random.default_rng([0xAC7, self._seed, number])
+            # Every action comes once before one comes again.
+            order = np.random.default_rng([0x0DE5, self._seed, number // len(LABELS)]).permutation(len(LABELS))
+            action = LABELS[order[number % len(LABELS)]]
+            part = one_act(action, random, float(random.uniform(*self._speed)))
+            lasts = float(random.uniform(4.0, 5.5))
+            if part.pace:  # It ends where it began.
+                lasts = round(lasts * part.pace / (4 * REACH)) * 4 * REACH / part.pace
+                part = OneAct(part.act, part.yaw)
+            self._parts.append(part)
+            self._ends.append((self._ends[-1] if self._ends else 0.0) + lasts)
+        return int(np.searchsorted(self._ends, t, side="right"))
+
+
+def one_act(action: str, random: np.random.Generator, speed: float) -> OneAct:
+    """An action as one person does it this time, seen from a random side."""
+    least, most = np.deg2rad(ACTIONS[action].yaw)
+    yaw = float(random.choice([-1, 1]) * random.uniform(least, most))
+    return OneAct(Act.draw(action, random, speed), yaw, float(random.uniform(0, 4 * REACH)))
