@@ -22,6 +22,9 @@ bench: $(VENV)/.tested
 	$(BIN)/python -m benchmarks.handover
 	$(BIN)/python -m benchmarks.live
 	$(BIN)/python -m benchmarks.rtsp
+	$(BIN)/python -m benchmarks.scenes
+	$(BIN)/python -m benchmarks.continual
+	$(BIN)/python -m benchmarks.localisation
 	$(BIN)/python -m benchmarks.readme
 
 # Trains models/figures from scratch: most of an hour on two cores. It goes on where it was broken off.

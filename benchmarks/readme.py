@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import RESULTS
+from rtx.resources import MODELS
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 Row = tuple[str, str, str, str]
@@ -25,13 +26,15 @@ def numbers() -> str:
     handover, live, rtsp = (_result(name) for name in ("handover", "live", "rtsp"))
     run, pixels = live["runs"]["file 720p30"]["report"], live["runs"]["synthetic 720p30"]["pixel_age_ms"]
     rows = [*_handover_rows(handover), *_live_rows(run, pixels, live["goals"]), _rtsp_row(rtsp["runs"])]
+    scenes, continual, places = (_result(name) for name in ("scenes", "continual", "localisation"))
+    rows += _hall_rows(live["runs"]["hall 720p30"], live["hall_goals"], scenes, continual, places)
     lines = ["| what | measured | goal | others, same run |", "| --- | --- | --- | --- |"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     machine = live["machine"]
     about = (
         f"{machine['cores']} cores of {machine['processor']}, no GPU, {machine['system']}, Python {machine['python']}, "
         f"torch {machine['packages']['torch']}; explainer `{run['explainer']}` in {run['precision']}; "
-        f"commits {', '.join(sorted({handover['commit'], live['commit'], rtsp['commit']}))}."
+        f"commits {', '.join(sorted({of['commit'] for of in (handover, live, rtsp, scenes, continual, places)}))}."
     )
     return "\n".join([*lines, "", about, "GPU: not measured."])
 
@@ -73,6 +76,48 @@ def _live_rows(run: dict[str, Any], pixels: dict[str, Any], goals: dict[str, flo
         ("misalignment of picture and heatmap, p95", f"{ages['misalignment']['p95']:.0f} ms", "", ""),
         ("age of the picture at a viewer, off its pixels, p50", f"{pixels['p50']:.0f} ms", "", ""),
     ]
+
+
+def _hall_rows(
+    hall: dict[str, Any], goals: dict[str, float], scenes: dict[str, Any], continual: dict[str, Any],
+    places: dict[str, Any],
+) -> list[Row]:  # fmt: skip
+    run, cam = hall["report"], places["explainers"]["cam"]
+    heatmap = run["ages_ms"]["heatmap"]
+    trained = json.loads((MODELS / "figures" / "training.json").read_text())["held_out"]
+    each = continual["ms_per_frame"]
+    limbs = f"{cam['acting']:.2f} (chance {cam['acting_chance']:.2f})"
+    return [
+        (
+            "drawn hall, `figures`: explained, of 30 a second", f"{run['explained_per_s']:.1f}",
+            f"{goals['explained a second']:.0f}", "",
+        ),
+        (
+            "its heatmap age, p50 / p95", f"{heatmap['p50']:.0f} / {heatmap['p95']:.0f} ms",
+            f"{goals['heatmap age p95 ms']:.0f} ms (p95)", "",
+        ),
+        (
+            "age stated against age off the pixels, p95", f"{hall['reported_off_by_ms']['p95']:.0f} ms",
+            f"{goals['age reported against pixels ms']:.0f} ms", "",
+        ),
+        (
+            "explaining one more frame, one thread", f"{each['frame by frame']:.1f} ms",
+            f"{continual['goal_ratio']:.0f} times cheaper",
+            f"{each['clip by clip']:.0f} ms, {continual['ratio']:.1f} times (the whole clip anew)",
+        ),
+        (
+            "held-out actions named rightly", f"{100 * trained['right']:.1f} %", "97 %", "",
+        ),
+        (
+            "hottest place on the figure (CAM)", f"{cam['body']:.2f} (chance {cam['body_chance']:.2f})",
+            f"{places['goal_body']}", "",
+        ),
+        ("hottest place on the limbs that act (CAM)", limbs, "", ""),
+        (
+            "drawing a 16-frame clip with masks, 112 px", f"{scenes['clips_per_s']['median']:.0f} a second",
+            f"{scenes['goals']['clips a second']}", "",
+        ),
+    ]  # fmt: skip
 
 
 def _rtsp_row(runs: dict[str, Any]) -> Row:

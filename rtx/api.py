@@ -149,15 +149,14 @@ def _scene_pictures(
         canvas["at"] = np.empty((height, width, 3), np.uint8)
         return canvas["at"]
 
-    first = round(begin * NS_PER_S / source.period)
     pictures: list[NDArray[np.uint8]] = []
     times: list[int] = []
     truths: list[Truth | None] = []
-    while (first + len(times)) * source.period <= at * NS_PER_S + source.period // 2:
+    while (time := source.time) <= at * NS_PER_S + source.period // 2:
         stamp = source.read(fresh)
         assert stamp is not None
         pictures.append(canvas["at"])
-        times.append((first + len(times)) * source.period)
+        times.append(time)
         truths.append(stamp.truth)
     return pictures, times, source.period, truths
 

@@ -287,7 +287,11 @@ def list_models() -> None:
             card.title,
             shape,
             str(len(card.labels)),
-            "in the cache" if card.file.exists() else "not fetched yet",
+            "part of rtx"
+            if card.weights.source is None
+            else "in the cache"
+            if card.file.exists()
+            else "not fetched yet",
         )
     console.print(grid)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium", path="/usr/bin") or shutil.which("chromium")
 MISSING = (
@@ -39,6 +39,13 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def opens(page: Page, address: str) -> bool:
+    """Go there; False where nobody answers yet."""
+    with suppress(Exception):
+        return page.goto(address, wait_until="commit") is not None
+    return False
 
 
 def until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:

@@ -77,6 +77,11 @@ MISTAKES = {
     "rate of a file": (["run", __file__, "--set", "camera.fps=5"], "'camera': fps.*webcams"),
     "size said twice": (["run", SMALL, "--set", "camera.height=480"], "'camera': height.*size stands in its URL"),
     "loop of a stream": (["run", "rtsp://127.0.0.1:9/x", "--set", "camera.loop=true"], "'camera': loop.*files"),
+    "loop of the hall": (["run", "scene:hall", "--set", "camera.loop=true"], "'camera': loop.*no end"),
+    "size of the hall said twice": (["run", "scene:hall?size=99x99", "--set", "camera.width=9"], "size stands in its"),
+    "class of another model": (["run", "scene:hall", "--target", "playing cricket"], "unknown class 'playing cricket'"),
+    "explain an unknown scene": (["explain", "scene:hal"], "'scene:hal'.*scene:hall"),
+    "explain the hall before it begins": (["explain", "scene:hall", "--at", "-1"], "--at -1.*begins at 0"),
     "unknown sink": (["run", SMALL, "--show", "widow"], "'widow': did you mean 'window'"),
     "no sink": (["run", SMALL, "--show", ""], "sink"),
     "sink of another kind of file": (["run", SMALL, "--show", "file:x.avi"], r"must end in \.mp4"),
@@ -119,6 +124,9 @@ SOURCES = {
     "unknown host": (["run", "rtsp://nowhere.invalid/x", "--show", "none"], r"nowhere\.invalid.*unknown host"),
     "no camera": (["run", "7", "--show", "none"], "7"),
     "no camera of that name": (["run", "Logitehc", "--show", "none"], "Logitehc"),
+    "unknown scene": (["run", "scene:hal", "--show", "none"], "'scene:hal'.*scene:hall"),
+    "unknown option of the hall": (["run", "scene:hall?sede=7", "--show", "none"], "'sede': did you mean 'seed'"),
+    "value that the hall cannot have": (["run", "scene:hall?seed=x", "--show", "none"], "seed is 'x'"),
     "unknown option of a pattern": (["run", "synthetic:?sise=9x9", "--show", "none"], "did you mean 'size'"),
 }
 """Found by the process that opens the source."""

@@ -65,6 +65,23 @@ def test_one_setting_is_changed(change: str, look, value):
     assert look(of_sources(["0"], [change])) == value
 
 
+@pytest.mark.parametrize(
+    ("sources", "changes", "model"),
+    [
+        (["scene:hall"], [], "figures"),
+        (["scene:hall?seed=1", "scene:hall?seed=2"], [], "figures"),
+        (["scene:hall", "0"], [], "i3d-k400"),
+        (["0"], [], "i3d-k400"),
+        (["scene:hall"], ["worker.model=i3d-k400"], "i3d-k400"),
+        (["scene:hall"], ["worker.explainer=ksigma"], "figures"),
+    ],
+)
+def test_the_drawn_hall_is_explained_by_its_own_network_unless_another_is_named(
+    sources: list[str], changes: list[str], model: str
+):
+    assert of_sources(sources, changes).worker.model == model
+
+
 def test_a_change_reaches_every_camera_or_one():
     pipeline = of_sources(["0", "1"], ["camera.mirror=true", "camera.camera-2.mirror=false"])
     assert [camera.mirror for camera in pipeline.camera] == [True, False]

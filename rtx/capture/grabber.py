@@ -6,6 +6,7 @@ import random
 import threading
 from typing import Literal
 
+import cv2
 import zmq
 
 from rtx.capture.source import Source, SourceLost, Stamp
@@ -35,6 +36,7 @@ class SourceHung(RuntimeError):
 
 def run(start: Start, stop: threading.Event, report: Report) -> None:
     """Frames of one camera until `stop` or the source's end."""
+    cv2.setNumThreads(1)
     camera, link = start.pipeline.camera[start.index], start.pipeline.link
     only = len(start.pipeline.camera) == 1
     with Sockets(read_keys(link.keys) if link.keys else None) as sockets:

@@ -53,6 +53,11 @@ class SceneCamera:
         self._index = round(seconds * self._fps)
 
     @property
+    def time(self) -> int:
+        """Of the scene, in ns, when the next frame is seen."""
+        return int(self._index * NS_PER_S / self._fps)
+
+    @property
     def period(self) -> int:
         """Time between two frames, in ns."""
         return int(NS_PER_S / self._fps)
@@ -62,17 +67,17 @@ class SceneCamera:
         if self._scene is None:
             raise SourceLost("scene: is not open")
         if self._start is None:
-            self._start = now() - int(self._index * NS_PER_S / self._fps)
+            self._start = now() - self.time
         if self.live:
             # The newest frame that is due by now: those that nobody took in time are gone, as with a camera.
             newest = int((now() - self._start) * self._fps / NS_PER_S)
             self.skipped += max(0, newest - self._index)
             self._index = max(self._index, newest)
-        due = self._start + int(self._index * NS_PER_S / self._fps)
+        due = self._start + self.time
         if self.live and not wait_until(due, self._stop):
             return None
         picture = canvas(self._height, self._width)
-        (moment,) = self._scene.moments(np.array([self._index / self._fps], np.float32))
+        (moment,) = self._scene.moments(np.array([self._index / self._fps]))
         self._scene.paint(picture, moment)
         if self._mirror:
             mirror_in_place(picture)

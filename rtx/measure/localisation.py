@@ -55,14 +55,20 @@ class Hit(NamedTuple):
 
 
 def judge(relevance: NDArray[np.float32], truth: Truth, rect: Rect) -> Hit:
-    """A frame's map h w over the input rectangle, at clip resolution. A map without a maximum hits nothing."""
+    """A frame's map h w over the input rectangle, at clip resolution, against the truth of that frame."""
     height, width = relevance.shape
     labels = regions(truth, height, width, rect)
-    body, acting = widened((labels == BODY) | (labels == ACTING)), widened(labels == ACTING)
+    return hit(relevance, (labels == BODY) | (labels == ACTING), labels == ACTING)
+
+
+def hit(relevance: NDArray[np.float32], body: NDArray[np.bool_], acting: NDArray[np.bool_]) -> Hit:
+    """A frame's map h w against masks of the same size. A map without a maximum hits nothing."""
+    something_acts = bool(acting.any())
+    body, acting = widened(body), widened(acting)
     at = np.unravel_index(int(relevance.argmax()), relevance.shape)
     found = bool(relevance.max() > relevance.min())
     return Hit(
-        found and bool(body[at]), found and bool(acting[at]) if truth.acting else None, float(body.mean()),
+        found and bool(body[at]), found and bool(acting[at]) if something_acts else None, float(body.mean()),
         float(acting.mean()),
     )  # fmt: skip
 

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtx.errors import UserError
-from rtx.link.wire import Cells
-from rtx.nets.forward import Staged, follow
+from rtx.nets.forward import Layers, Staged
 
 
 class Spatial(nn.Module):
@@ -130,12 +129,13 @@ class Causal(Staged):
         kernel = layer.conv.weight[:, :, :, 0, 0].transpose(1, 2).flatten(1)  # C (k C), oldest first
         return (x + F.conv2d(torch.stack(taps), kernel[:, :, None, None], layer.conv.bias)).relu_()
 
-    def cells(self, input_size: tuple[int, int, int]) -> Cells:
-        _, height, width = input_size
-        in_space = [(kernel, stride, kernel // 2) for _, _, kernel, stride, _, _ in _STAGES]
-        (_, jump_y, centre_y), (_, jump_x, centre_x) = (follow(size, in_space) for size in (height, width))
+    def axes(self, stage: str) -> tuple[Layers, Layers, Layers]:
+        in_space = []
+        for layer in self.stages[stage].children():
+            if isinstance(layer, Spatial):
+                in_space.append((layer.conv.kernel_size[1], layer.conv.stride[1], int(layer.conv.padding[1])))
         # A cell belongs to the frame that completed it; what it saw of the past does not move it there.
-        return Cells((1.0, jump_y, jump_x), (0.0, centre_y, centre_x))
+        return [], in_space, in_space
 
     def load_folded(self, weights: Mapping[str, Tensor]) -> None:
         """Take the weights that the recipe wrote, BatchNorm folded already."""

@@ -38,6 +38,11 @@ class Forward:
         return self.frames, int(self.clip.shape[-2]), int(self.clip.shape[-1])
 
 
+Layer = tuple[int, int] | tuple[int, int, int]
+"""Kernel and stride along one axis, and the padding before it; without that, SAME padding."""
+Layers = Sequence[Layer]
+
+
 class Staged(nn.Module):
     """Named stages, one after another, then a head of pooling and one linear layer.
 
@@ -72,9 +77,20 @@ class Staged(nn.Module):
         """Take published weights by their names, folding each BatchNorm into its convolution."""
         raise NotImplementedError
 
-    def cells(self, input_size: tuple[int, int, int]) -> Cells:
-        """Stride and centre of the last stage's cells along t, y, x, for a clip of T H W."""
+    def axes(self, stage: str) -> tuple[Layers, Layers, Layers]:
+        """The layers of a stage along t, y and x, as far as they move or thin out cells."""
         raise NotImplementedError
+
+    def cells(self, input_size: tuple[int, int, int], stage: str | None = None) -> Cells:
+        """Stride and centre of a stage's cells (the last one's) along t, y, x, for a clip of T H W."""
+        names = list(self.stages)
+        before = names[: names.index(stage) + 1] if stage is not None else names
+        placed = []
+        for axis, size in enumerate(input_size):
+            layers = [layer for name in before for layer in self.axes(name)[axis]]
+            placed.append(follow(size, layers))
+        (_, jump_t, centre_t), (_, jump_y, centre_y), (_, jump_x, centre_x) = placed
+        return Cells((jump_t, jump_y, jump_x), (centre_t, centre_y, centre_x))
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -83,11 +99,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-Layer = tuple[int, int] | tuple[int, int, int]
-"""Kernel and stride along one axis, and the padding before it; without that, SAME padding."""
-
-
-def follow(size: int, layers: Sequence[Layer]) -> tuple[int, float, float]:
+def follow(size: int, layers: Layers) -> tuple[int, float, float]:
     """Cells, stride and centre of the first cell after these layers, on one axis."""
     jump, centre = 1, 0.0
     for kernel, stride, *explicit in layers:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rtx.errors import UserError
 from rtx.link.wire import Cells
-from rtx.nets.forward import Staged, follow, same_padding
+from rtx.nets.forward import Layers, Staged, same_padding
 
 EPS = 1e-3
 
@@ -133,17 +133,25 @@ class I3D(Staged):
             weights[1:-1] = 2
         return weights / weights.mean()
 
-    def cells(self, input_size: Triple) -> Cells:
-        frames, height, width = input_size
-        in_time = [(7, 2), (3, 2), (2, 2)]
-        in_space = [(7, 2), (3, 2), (3, 2), (3, 2), (2, 2)]
-        fed = 2 * frames if self.doubled else frames
-        _, jump_t, centre_t = follow(fed, in_time)
-        _, jump_y, centre_y = follow(height, in_space)
-        _, jump_x, centre_x = follow(width, in_space)
-        if self.doubled:  # Frame f is fed at 2f and 2f + 1: its place is between them.
-            return Cells((jump_t / 2, jump_y, jump_x), ((centre_t - 0.5) / 2, centre_y, centre_x))
-        return Cells((jump_t, jump_y, jump_x), (centre_t, centre_y, centre_x))
+    def axes(self, stage: str) -> tuple[Layers, Layers, Layers]:
+        layer = self.stages[stage]
+        kernel, stride = (1, 1, 1), (1, 1, 1)  # Of an Inception block: what it pads, it pads alike on both sides.
+        if isinstance(layer, DoubledStem):
+            kernel, stride = (7, 7, 7), (2, 2, 2)  # Over the frames as they would be fed, each twice.
+        elif isinstance(layer, Unit):
+            kernel, stride = layer.conv.kernel_size, layer.conv.stride  # type: ignore[assignment]
+        elif isinstance(layer, SamePool):
+            kernel, stride = layer.kernel, layer.stride
+        t, y, x = ([along] for along in zip(kernel, stride, strict=True))
+        return t, y, x
+
+    def cells(self, input_size: Triple, stage: str | None = None) -> Cells:
+        if not self.doubled:
+            return super().cells(input_size, stage)
+        fed = super().cells((2 * input_size[0], *input_size[1:]), stage)
+        # Frame f is fed at 2f and 2f + 1: its place is between them.
+        (jump, *jumps), (centre, *centres) = fed.stride, fed.centre
+        return Cells((jump / 2, jumps[0], jumps[1]), ((centre - 0.5) / 2, centres[0], centres[1]))
 
     def load_folded(self, weights: Mapping[str, Tensor]) -> None:
         """Take DeepMind's weights, folding each BatchNorm (no scale) into its convolution.

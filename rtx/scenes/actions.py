@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Times = NDArray[np.float64]
+"""In seconds: T."""
 
 JOINTS = (
     "lean", "tilt", "twist", "neck", "rise", "bat",
@@ -217,10 +219,10 @@ class Act:
         """The parts that make the action, as this performance does it."""
         return tuple(other_side(part) if self.mirrored else part for part in ACTIONS[self.action].acting)
 
-    def angles(self, t: Floats) -> Floats:
+    def angles(self, t: Times) -> Floats:
         """Joint angles T J at times T (s), in degrees."""
         times, poses = _TABLES[self.action][self.variant]
-        at = np.mod(t / self.period_s + self.phase, 1.0)
+        at = np.mod(t / self.period_s + self.phase, 1.0).astype(np.float32)
         after = np.searchsorted(times, at, side="right").clip(1, len(times) - 1)
         share = (at - times[after - 1]) / (times[after] - times[after - 1])
         eased = (share * share * (3 - 2 * share))[:, None]

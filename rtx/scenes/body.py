@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtx.scenes.actions import INDEX, Floats
+from rtx.scenes.actions import INDEX, Floats, other_side
 
 Colour = tuple[int, int, int]
 """Blue, green, red."""
@@ -27,6 +29,11 @@ _POINTS = (
     "grip", "tip",
 )  # fmt: skip
 _AT = {name: i for i, name in enumerate(_POINTS)}
+_BOTH = {name: [_AT[f"left_{name}"], _AT[f"right_{name}"]] for name in (
+    "shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "toe",
+)}  # fmt: skip
+_INDICES = {name.removeprefix("left_"): [INDEX[name], INDEX[other_side(name)]] for name in INDEX if "left_" in name}
+_LEFT_RIGHT = np.array([1, -1], np.float32)
 
 
 class Capsule(NamedTuple):
@@ -72,9 +79,12 @@ _TRUNK = [i for i, c in enumerate(CAPSULES) if c.dress == "shirt"]
 # Nearer to the camera by so much than its middle says, so that hair lies behind a face and a hand before its wrist.
 _FORWARD = np.array([{"hair": -0.01, "shirt": 0.0}.get(c.dress, 0.012) for c in CAPSULES], np.float32)
 
-ARC = 6
-_ANGLES = np.linspace(-np.pi / 2, np.pi / 2, ARC, dtype=np.float32)
-_ALONG, _ACROSS = np.cos(_ANGLES), np.sin(_ANGLES)
+
+@cache
+def _arcs(corners: int) -> NDArray[np.complex64]:
+    """The half circle at each capsule's end, for one that points along x: C A, in radii."""
+    angles = np.linspace(-np.pi / 2, np.pi / 2, corners)
+    return (_FLAT[:, None] * np.cos(angles) + 1j * np.sin(angles)).astype(np.complex64)
 
 
 @dataclass(frozen=True)
@@ -114,10 +124,9 @@ _SHOES: tuple[Colour, ...] = ((235, 235, 235), (40, 40, 44), (50, 60, 190), (170
 
 def _cloth(random: np.random.Generator, dark: bool = False) -> Colour:
     """A colour of cloth: any hue, seldom glaring."""
-    hue, saturation = random.random() * 6, random.uniform(0.05, 0.8)
+    hue, saturation = random.random(), random.uniform(0.05, 0.8)
     value = random.uniform(35, 110) if dark else random.uniform(90, 240)
-    ramp = np.clip(np.abs((np.array([hue - 4, hue - 2, hue]) + 3) % 6 - 3) - 1, 0, 1)
-    b, g, r = (value * (1 - saturation * ramp)).astype(int)
+    r, g, b = hsv_to_rgb(hue, saturation, value)
     return int(b), int(g), int(r)
 
 
@@ -131,87 +140,105 @@ def joints(body: Body, angles: Floats) -> Floats:
     p = np.zeros((len(angles), len(_POINTS), 3), np.float32)
 
     def angle(name: str) -> Floats:
-        return np.asarray(a[:, INDEX[name]], np.float32)
+        return a[:, INDEX[name]]
 
     def put(name: str, start: str, direction: Floats, length: float) -> None:
         p[:, _AT[name]] = p[:, _AT[start]] + direction * np.float32(length)
 
     lean, tilt, twist, neck = angle("lean"), angle("tilt"), angle("twist"), angle("neck")
-    up = _direction(tilt, lean + np.pi)  # From straight down, turned upright.
+    up = _direction(tilt, np.pi - lean)  # From straight down, turned upright.
     put("chest", "pelvis", up, 0.27)
     put("neck", "chest", up, 0.075)
-    nod = _direction(tilt, lean + neck + np.pi)
+    nod = _direction(tilt, np.pi - lean - neck)
     put("face", "neck", nod, 0.052 * head)
     put("hair", "neck", nod, 0.062 * head)
     forward = np.stack([np.sin(twist), np.zeros_like(twist), np.cos(twist)], axis=1)
     p[:, _AT["face"]] += 0.014 * head * forward
     p[:, _AT["hair"]] -= 0.010 * head * forward
-    for side, sign in (("left", 1.0), ("right", -1.0)):
-        across = np.stack([sign * np.cos(twist), np.zeros_like(twist), -sign * np.sin(twist)], axis=1)
-        put(f"{side}_shoulder", "chest", across, 0.112 * shoulders)
-        p[:, _AT[f"{side}_shoulder"]] += 0.012 * up
-        lift, swing = angle(f"{side}_shoulder_side"), angle(f"{side}_shoulder_front")
-        upper = _turned(_direction(sign * lift, swing), twist)
-        lift, swing = lift + angle(f"{side}_elbow_side"), swing + angle(f"{side}_elbow_front")
-        lower = _turned(_direction(sign * lift, swing), twist)
-        put(f"{side}_elbow", f"{side}_shoulder", upper, 0.165 * arms)
-        put(f"{side}_wrist", f"{side}_elbow", lower, 0.145 * arms)
-        put(f"{side}_hand", f"{side}_wrist", lower, 0.035 * arms)
-        put(f"{side}_hip", "pelvis", np.array([[sign, 0, 0]], np.float32), 0.052 * girth)
-        out, step = sign * angle(f"{side}_hip_side"), angle(f"{side}_hip_front")
-        shin = step - angle(f"{side}_knee")
-        put(f"{side}_knee", f"{side}_hip", _direction(out, step), 0.245 * legs)
-        put(f"{side}_ankle", f"{side}_knee", _direction(out * 0.8, shin), 0.235 * legs)
-        # The sole stays level while the foot stands and follows the shin when it is lifted far behind or ahead.
-        put(f"{side}_toe", f"{side}_ankle", _direction(out * 0, shin * 0.6 + np.pi / 2 - 0.25), 0.062)
-    p[:, _AT["grip"]] = (p[:, _AT["left_hand"]] + p[:, _AT["right_hand"]]) / 2
+
+    # Both sides at once: T S.
+    def angles_of(name: str) -> Floats:
+        return a[:, _INDICES[name]]
+
+    def put_both(name: str, start: Floats, direction: Floats, length: float) -> Floats:
+        p[:, _BOTH[name]] = end = start + direction * np.float32(length)
+        return end
+
+    turned = twist[:, None]
+    across = _LEFT_RIGHT[:, None] * np.stack([np.cos(twist), np.zeros_like(twist), -np.sin(twist)], axis=1)[:, None]
+    shoulder = put_both("shoulder", p[:, None, _AT["chest"]] + 0.012 * up[:, None], across, 0.112 * shoulders)
+    lift, swing = angles_of("shoulder_side"), angles_of("shoulder_front")
+    elbow = put_both("elbow", shoulder, _turned(_direction(_LEFT_RIGHT * lift, swing), turned), 0.165 * arms)
+    lift, swing = lift + angles_of("elbow_side"), swing + angles_of("elbow_front")
+    lower = _turned(_direction(_LEFT_RIGHT * lift, swing), turned)
+    wrist = put_both("wrist", elbow, lower, 0.145 * arms)
+    hand = put_both("hand", wrist, lower, 0.035 * arms)
+    sideways = _LEFT_RIGHT[:, None] * np.array([1, 0, 0], np.float32)
+    hip = put_both("hip", p[:, None, _AT["pelvis"]], sideways, 0.052 * girth)
+    out, step = _LEFT_RIGHT * angles_of("hip_side"), angles_of("hip_front")
+    shin = step - angles_of("knee")
+    knee = put_both("knee", hip, _direction(out, step), 0.245 * legs)
+    ankle = put_both("ankle", knee, _direction(out * 0.8, shin), 0.235 * legs)
+    # The sole stays level while the foot stands and follows the shin when it is lifted far behind or ahead.
+    toe = put_both("toe", ankle, _direction(out * 0, shin * 0.6 + np.pi / 2 - 0.25), 0.062)
+    p[:, _AT["grip"]] = hand.mean(axis=1)
     put("tip", "grip", _turned(_direction(0 * twist, np.pi / 2 + angle("bat")), twist), 0.40)
-    soles = p[:, [_AT[f"{side}_{joint}"] for side in ("left", "right") for joint in ("ankle", "toe")], 1]
-    p[:, :, 1] += (a[:, INDEX["rise"]] * np.float32(180 / np.pi) + 0.028 - soles.min(axis=1))[:, None]
+    lowest = np.minimum(ankle[..., 1], toe[..., 1]).min(axis=1)
+    p[:, :, 1] += (angles[:, INDEX["rise"]] + 0.028 - lowest)[:, None]
     return p
 
 
 def _direction(side: Floats, front: Floats) -> Floats:
-    """Unit vectors T 3 of limbs that hang down at 0, lifted by `side` along x and by `front` along z."""
+    """Unit vectors ... 3 of limbs that hang down at 0, lifted by `side` along x and by `front` along z."""
     cos = np.cos(side)
-    return np.stack([np.sin(side), -cos * np.cos(front), cos * np.sin(front)], axis=1).astype(np.float32)
+    vectors = np.empty((*side.shape, 3), np.float32)
+    vectors[..., 0], vectors[..., 1], vectors[..., 2] = np.sin(side), -cos * np.cos(front), cos * np.sin(front)
+    return vectors
 
 
 def _turned(vectors: Floats, angle: Floats) -> Floats:
-    """Vectors T 3 turned about the upright axis, z towards x."""
+    """Vectors ... 3 turned about the upright axis, z towards x."""
     sin, cos = np.sin(angle), np.cos(angle)
-    x, y, z = vectors.T
-    return np.stack([cos * x + sin * z, y, cos * z - sin * x], axis=1)
+    x, z = vectors[..., 0], vectors[..., 2]
+    turned = vectors.copy()
+    turned[..., 0], turned[..., 2] = cos * x + sin * z, cos * z - sin * x
+    return turned
 
 
 def outlines(
-    body: Body, points: Floats, scale: float, side_on: Floats, layers: tuple[tuple[float, float, float], ...]
+    body: Body,
+    points: Floats,
+    scale: float,
+    side_on: Floats,
+    layers: tuple[tuple[float, float, float], ...],
+    corners: int,
 ) -> NDArray[np.int32]:
-    """Outlines of the capsules for joints on the screen: T C L 2*ARC 2, in 1/16 pixel.
+    """Outlines of the capsules for joints on the screen: T C L P 2, in 1/16 pixel.
 
     `points`: T P 2 in pixels; `scale`: pixels in a body height; `side_on`: T, 0 where the figure faces the camera, 1
     where it shows its side (a trunk is not as deep as it is broad). Each layer is the capsule with its radius times a
-    factor, moved by (x, y) radii: the lit side of a limb.
+    factor, moved by (x, y) radii: the lit side of a limb. Each of its two ends has so many `corners`.
     """
-    start, end = points[:, _START], points[:, _END]  # T C 2
-    radii = np.broadcast_to(_RADII * np.float32(scale), (len(points), *_RADII.shape)).copy()  # T C 2
-    radii *= np.float32(0.4 + 0.6 * body.build[0])
+    # Points of the screen as complex numbers, x + iy: turning is multiplying.
+    at = np.ascontiguousarray(points, np.float32).view(np.complex64)[..., 0]
+    start, end = at[:, _START], at[:, _END]  # T C
+    radii = np.broadcast_to(_RADII * np.float32(scale * (0.4 + 0.6 * body.build[0])), (len(at), *_RADII.shape)).copy()
     radii[:, _TRUNK] *= (1 - 0.36 * side_on)[:, None, None]
     along = end - start
-    length = np.linalg.norm(along, axis=2, keepdims=True)
-    upright = np.array([0, 1], np.float32)
-    along = np.where(length > 1e-3, along / np.maximum(length, 1e-3), upright)
-    across = np.stack([-along[..., 1], along[..., 0]], axis=-1)
-    round_ = (_FLAT[:, None] * _ALONG)[None, :, :, None]  # 1 C A 1
-    shape = round_ * along[:, :, None] + _ACROSS[None, None, :, None] * across[:, :, None]  # T C A 2
-    back = -round_ * along[:, :, None] - _ACROSS[None, None, :, None] * across[:, :, None]
-    drawn = np.empty((len(points), len(CAPSULES), len(layers), 2 * ARC, 2), np.float32)
+    length = np.abs(along)
+    # Seen end on, only the larger end is left: the hull of both stays convex.
+    radii = np.maximum(radii, radii.max(axis=2, keepdims=True) - np.float32(0.3) * length[..., None])
+    along = np.where(length > 1e-3, along / np.maximum(length, 1e-3), np.complex64(1j))
+    arc = along[..., None] * _arcs(corners)  # T C A
+    drawn = np.empty((len(at), len(CAPSULES), len(layers), 2 * corners), np.complex64)
+    r_start, r_end = radii[..., :1], radii[..., 1:]
     for number, (factor, right, down) in enumerate(layers):
-        moved = np.array([right, down], np.float32)
-        r_start, r_end = radii[..., 0, None, None], radii[..., 1, None, None]
-        drawn[:, :, number, :ARC] = end[:, :, None] + r_end * (factor * shape + moved)
-        drawn[:, :, number, ARC:] = start[:, :, None] + r_start * (factor * back + moved)
-    return np.round(drawn * 16).astype(np.int32)
+        # Light keeps within an end that is cut straight.
+        moved = np.minimum(_FLAT, 1)[:, None] * np.complex64(complex(right, down))
+        shape = np.float32(factor) * arc
+        drawn[:, :, number, :corners] = end[..., None] + r_end * (moved + shape)
+        drawn[:, :, number, corners:] = start[..., None] + r_start * (moved - shape)
+    return np.rint(drawn.view(np.float32).reshape(*drawn.shape, 2) * np.float32(16)).astype(np.int32)
 
 
 def nearness(depth: Floats) -> Floats:

@@ -25,7 +25,7 @@ class Film(NamedTuple):
 def film(cast: Cast, frames: int, fps: float, height: int, width: int, begin_s: float = 0.0) -> Film:
     """So many frames of a cast at that rate."""
     scene = Scene(cast, height, width)
-    moments = scene.moments((begin_s + np.arange(frames) / fps).astype(np.float32))
+    moments = scene.moments(begin_s + np.arange(frames) / fps)
     pictures = np.empty((frames, height, width, 3), np.uint8)
     labels = np.empty((frames, height, width), np.uint8)
     for picture, label, moment in zip(pictures, labels, moments, strict=True):

@@ -70,7 +70,7 @@ class _Canvas:
 
 
 def _shade(colour: Colour, factor: float) -> Colour:
-    b, g, r = (int(np.clip(channel * factor, 0, 255)) for channel in colour)
+    b, g, r = (int(min(255.0, channel * factor)) for channel in colour)
     return b, g, r
 
 

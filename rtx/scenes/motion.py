@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from rtx.scenes.actions import ACTIONS, LABELS, Act, Floats
+from rtx.scenes.actions import ACTIONS, LABELS, Act, Floats, Times
 
 REACH = 0.42
 """How far a walk goes to either side, in body heights."""
@@ -33,7 +33,7 @@ class Motion(NamedTuple):
 class Performance(Protocol):
     """Something that a person does."""
 
-    def at(self, times: Floats) -> Motion:
+    def at(self, times: Times) -> Motion:
         """The person at times T (s)."""
 
 
@@ -47,7 +47,7 @@ class OneAct:
     walked: float = 0.0
     """Where on its way a walk begins, in body heights."""
 
-    def at(self, times: Floats) -> Motion:
+    def at(self, times: Times) -> Motion:
         x, facing = self._way(times)
         return Motion(self.act.angles(times), x, facing * np.float32(self.yaw), (self.act,) * len(times))
 
@@ -57,13 +57,13 @@ class OneAct:
         about = ACTIONS[self.act.action]
         return about.speed * about.period_s / self.act.period_s
 
-    def _way(self, times: Floats) -> tuple[Floats, Floats]:
+    def _way(self, times: Times) -> tuple[Floats, Floats]:
         """To and fro between the ends of a walk: place, and direction -1..1, which passes through 0 in the turn."""
         if self.pace == 0:
-            return np.zeros_like(times), np.ones_like(times)
+            return np.zeros(len(times), np.float32), np.ones(len(times), np.float32)
         round_trip = np.mod(times * self.pace + self.walked, 4 * REACH)
         to = np.abs(np.mod(round_trip + REACH, 4 * REACH) - 2 * REACH)  # 2R..0..2R, REACH at the start
-        x = REACH - to
+        x = np.sign(self.yaw) * (REACH - to)  # Who is turned to the left of the camera goes there first.
         rising = np.where((round_trip < REACH) | (round_trip > 3 * REACH), 1, -1)
         near_end = np.clip((REACH - np.abs(x)) / TURN, 0, 1)
         return x.astype(np.float32), (rising * near_end).astype(np.float32)
@@ -77,7 +77,7 @@ class Programme:
         self._parts: list[OneAct] = []
         self._ends: list[float] = []
 
-    def at(self, times: Floats) -> Motion:
+    def at(self, times: Times) -> Motion:
         motions = [self._one(float(t)) for t in times]
         angles, x, yaw, acts = zip(*motions, strict=True)
         return Motion(
@@ -87,14 +87,14 @@ class Programme:
     def _one(self, t: float) -> Motion:
         i = self._part(t)
         begin = self._ends[i - 1] if i else 0.0
-        motion = self._parts[i].at(np.array([t - begin], np.float32))
+        motion = self._parts[i].at(np.array([t - begin]))
         left = self._ends[i] - t
         if left >= CHANGE_S:
             return motion
         # Into the first moment of what comes, eased.
         share = np.float32(1 - left / CHANGE_S)
         share = share * share * (3 - 2 * share)
-        coming = self._parts[self._part(self._ends[i] + 1e-3)].at(np.array([-left], np.float32))
+        coming = self._parts[self._part(self._ends[i] + 1e-3)].at(np.array([-left]))
         blended = (a * (1 - share) + b * share for a, b in zip(motion[:3], coming[:3], strict=True))
         angles, x, yaw = blended
         return Motion(angles, x, yaw, motion.acts if share < 0.5 else coming.acts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +20,11 @@ PART_NAMES = {number: part for part, number in NUMBERS.items()}
 
 TILT = 0.17
 """Of the camera: how far down the screen a point lies that is one body height nearer."""
+Stroke = tuple[Outline, Colour, int]
+"""One convex area of one colour, and the number of the part whose shape this is; 0: light upon the stroke before."""
+
 LARGE = 200
 """Pictures of so many pixels in height show more of the light."""
-
-
-class Stroke(NamedTuple):
-    """One convex area of one colour."""
-
-    outline: Outline
-    colour: Colour
-    number: int
-    """Of the part whose shape this is; 0 for light upon the stroke before."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +44,14 @@ class View:
         lit = ((1.0, 0.0, 0.0), (0.80, 0.15 * self.light, -0.10), (0.40, 0.36 * self.light, -0.22))
         return lit if self.height >= LARGE else lit[:2]
 
+    @property
+    def corners(self) -> int:
+        """Of each end of a limb."""
+        return 6 if self.height >= LARGE else 4
+
 
 _TONES = (0.66, 0.95, 1.14)
-_LARGE = np.array([c.radius > 0.0265 and c.dress != "hair" for c in CAPSULES])
+_LARGE = np.array([c.radius > 0.028 and c.dress != "hair" for c in CAPSULES])
 """Large enough for light and shade on a small picture, and for a shadow."""
 _NO_BAT = np.array([c.part != "bat" for c in CAPSULES])
 
@@ -70,13 +68,12 @@ class Person:
         """`size` of the body and `x` of its place from the middle, in picture heights; `part`, if all of it is one."""
         self.body, self.size, self.x = body, size, x
         self.foot = foot(size)
-        self._styles: list[list[tuple[int, Colour, int]]] = []
-        """For each capsule its layers' numbers and colours, and the part's number."""
+        self._styles: list[tuple[list[Colour], tuple[int, ...]]] = []
+        """For each capsule its layers' colours, and whose shape each is."""
+        colours = {dress: [toned(colour, tone) for tone in _TONES] for dress, colour in body.colours.items()}
         for capsule, large in zip(CAPSULES, _LARGE, strict=True):
-            tones = _TONES if height >= LARGE else _TONES[:2] if large else _TONES[1:2]
-            number = NUMBERS[part or capsule.part]
-            dress = body.colours[capsule.dress]
-            self._styles.append([(i, toned(dress, tone), 0 if i else number) for i, tone in enumerate(tones)])
+            drawn = slice(3) if height >= LARGE else slice(2) if large else slice(1, 2)
+            self._styles.append((colours[capsule.dress][drawn], (NUMBERS[part or capsule.part], 0, 0)))
 
     def strokes(self, motion: Motion, view: View) -> tuple[list[list[Stroke]], NDArray[np.int32]]:
         """For each time its strokes, back to front; and the outlines T C P 2 that cast a shadow."""
@@ -89,18 +86,17 @@ class Person:
         screen[..., 0] = (across + motion.x[:, None]) * scale + self.x * view.height + view.width / 2
         screen[..., 1] = (near * TILT - points[:, :, 1]) * scale + self.foot * view.height
         screen += view.shift[:, None]
-        drawn = outlines(self.body, screen, scale, np.abs(np.sin(motion.yaw)), view.layers)
+        drawn = outlines(self.body, screen, scale, np.abs(np.sin(motion.yaw)), view.layers, view.corners)
         order = np.argsort(nearness(near), axis=1, kind="stable")
-        flat = list(drawn.reshape(-1, *drawn.shape[3:]))
         capsules, layers = drawn.shape[1:3]
+        flat = list(drawn.reshape(-1, *drawn.shape[3:]))
         found = []
-        for i, act in enumerate(motion.acts):
-            row = order[i] if ACTIONS[act.action].holds_bat else order[i][_NO_BAT[order[i]]]
-            at = [(c, (i * capsules + c) * layers) for c in row.tolist()]
-            found.append([
-                Stroke(flat[first + layer], colour, number)
-                for c, first in at for layer, colour, number in self._styles[c]
-            ])  # fmt: skip
+        for i, (act, row) in enumerate(zip(motion.acts, order, strict=True)):
+            strokes: list[Stroke] = []
+            for c in (row if ACTIONS[act.action].holds_bat else row[_NO_BAT[row]]).tolist():
+                first = (i * capsules + c) * layers
+                strokes += zip(flat[first : first + layers], *self._styles[c], strict=False)
+            found.append(strokes)
         return found, drawn[:, _LARGE & _NO_BAT, 0]
 
 

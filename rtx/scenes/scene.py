@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtx.scenes.actions import LABELS, Act, Floats
+from rtx.scenes.actions import LABELS, Act, Times
 from rtx.scenes.body import Body
 from rtx.scenes.hall import HORIZON, Pixels, hall
 from rtx.scenes.motion import Performance, Programme, one_act
@@ -45,6 +45,8 @@ class Cast:
     """Where light comes from: left -1 to right 1."""
     gain: float
     extra: Extra
+    held_out: bool
+    """Bodies, hall and place are none that a training scene has."""
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -69,14 +71,18 @@ class Cast:
     def _placed(
         cls, seed: int, random: np.random.Generator, performance: Performance, extra: Extra, held_out: bool
     ) -> Cast:
-        body = Body.draw(np.random.default_rng([0xB0D1, _every_fourth(random, _BODIES, held_out)]))
+        body = _body(random, held_out)
         number = _every_fourth(random, _HALLS, held_out)
         # The floor is a board of 8 x 4 squares (place x size); every fourth is held out.
         square = _every_fourth(random, 32, held_out)
         x = -0.15 + 0.30 * (square // 4 + random.random()) / 8
         size = 0.44 + 0.22 * ((square + square // 4) % 4 + random.random()) / 4
         light, gain = float(random.uniform(-1, 1)), float(random.uniform(0.86, 1.1))
-        return cls(seed, body, performance, number, float(x), float(size), light, gain, extra)
+        return cls(seed, body, performance, number, float(x), float(size), light, gain, extra, held_out)
+
+
+def _body(random: np.random.Generator, held_out: bool) -> Body:
+    return Body.draw(np.random.default_rng([0xB0D1, _every_fourth(random, _BODIES, held_out)]))
 
 
 def _every_fourth(random: np.random.Generator, count: int, held_out: bool) -> int:
@@ -127,14 +133,14 @@ class Scene:
         self._thing = Thing.draw(cast.extra, random) if cast.extra in ("ball", "bag") else None
         self._bystander = self._bystanding = None
         if cast.extra == "person":
-            body = Body.draw(np.random.default_rng([0xB0D1, int(random.integers(_BODIES))]))
+            body = _body(random, cast.held_out)
             aside = float(random.choice([-1, 1]) * random.uniform(0.22, 0.36))
             size, x = float(random.uniform(0.24, 0.32)), cast.x * 0.3 + aside
             self._bystander = Person(body, size, x, height, "distractor")
             does = ("stand", "walk")[random.integers(2)]
             self._bystanding = one_act(does, random, float(random.uniform(0.8, 1.2)))
 
-    def moments(self, times: Floats) -> list[Moment]:
+    def moments(self, times: Times) -> list[Moment]:
         """What is to be drawn at times T (s)."""
         motion = self.cast.performance.at(times)
         view = View(self.height, self.width, self._shake(times), self.cast.light)
@@ -150,7 +156,7 @@ class Scene:
             thing = self._thing.strokes(times, view)
             behind, before = (behind, thing) if self._thing.stands_before else (thing, before)
             if self._thing.floor is not None:
-                more = np.stack([of[0].outline for of in thing])[:, None]
+                more = np.stack([of[0][0] for of in thing])[:, None]
                 shadows_of_thing = [list(of) for of in self._on_floor(more, self._thing.floor, view.shift)]
         moments = []
         for i, t in enumerate(times):
@@ -167,9 +173,10 @@ class Scene:
         x, y = self._margin - moment.shift[0], self._margin - moment.shift[1]
         np.copyto(picture, self._hall[y : y + self.height, x : x + self.width])
         self._paint_shadow(picture[self._floor :], moment.shadow)
+        # Edges within a small figure need not be smooth.
+        fill, within = cv2.fillConvexPoly, cv2.LINE_AA if self.height >= LARGE else cv2.LINE_8
         for outline, colour, number in moment.strokes:
-            smooth = number > 0 or self.height >= LARGE
-            cv2.fillConvexPoly(picture, outline, colour, cv2.LINE_AA if smooth else cv2.LINE_8, 4)
+            fill(picture, outline, colour, cv2.LINE_AA if number else within, 4)
         dy, dx = moment.noise_at
         noise = self._noise[dy : dy + self.height, dx : dx + self.width]
         cv2.addWeighted(picture, moment.gain, noise, 1, -_NOISE_MEAN, dst=picture)
@@ -192,7 +199,7 @@ class Scene:
         drawn /= self._cell
         return drawn.astype(np.int32)
 
-    def _shake(self, times: Floats) -> NDArray[np.int64]:
+    def _shake(self, times: Times) -> NDArray[np.int64]:
         """A hand that holds the camera: T 2 whole pixels."""
         p = self._phases
         x = np.sin(2 * np.pi * (times / 2.7 + p[0])) + 0.5 * np.sin(2 * np.pi * (times / 0.9 + p[1]))
@@ -203,9 +210,10 @@ class Scene:
 def label_picture(strokes: list[Stroke], out: NDArray[np.uint8]) -> None:
     """Whose each pixel is, into uint8 H W: 0 the hall, else `NUMBERS` of the part that lies in front."""
     out[:] = 0
+    fill, sharp = cv2.fillConvexPoly, cv2.LINE_8
     for outline, _, number in strokes:
         if number:
-            cv2.fillConvexPoly(out, outline, number, cv2.LINE_8, 4)
+            fill(out, outline, number, sharp, 4)
 
 
 _noises: dict[tuple[int, int, int], Pixels] = {}

@@ -8,12 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rtx.scenes.actions import Floats
+from rtx.scenes.actions import Times
 from rtx.scenes.body import Colour
 from rtx.scenes.person import NUMBERS, Stroke, View, toned
 
 Places = NDArray[np.float64]
 
+_THING = NUMBERS["distractor"]
 _TURN = np.linspace(0, 2 * np.pi, 20, endpoint=False)
 _ROUND = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 _COLOURS: tuple[Colour, ...] = (
@@ -54,28 +55,28 @@ class Thing:
         """Where its shadow lies, in picture heights; None for what hangs too high."""
         return 0.86 if self.kind == "ball" else None
 
-    def strokes(self, times: Floats, view: View) -> list[list[Stroke]]:
+    def strokes(self, times: Times, view: View) -> list[list[Stroke]]:
         """The thing at times T (s)."""
         at = times / self.period_s + self.phase
-        outlines, tones = self._ball(at) if self.kind == "ball" else self._bag(at)
+        outlines, tones, numbers = self._ball(at) if self.kind == "ball" else self._bag(at)
         colours = [toned(self.colour, tone) for tone in tones]
         drawn = []
         for outline in outlines:  # T P 2, in picture heights
             pixels = outline * view.height + np.array([view.width / 2, 0]) + view.shift[:, None]
             drawn.append(list(np.round(pixels * 16).astype(np.int32)))
-        numbers = [NUMBERS["distractor"], *[0] * (len(tones) - 1)]
-        return [list(map(Stroke, of, colours, numbers)) for of in zip(*drawn, strict=True)]
+        return [list(zip(of, colours, numbers, strict=True)) for of in zip(*drawn, strict=True)]
 
-    def _ball(self, at: Floats) -> tuple[list[Places], tuple[float, ...]]:
+    def _ball(self, at: Times) -> tuple[list[Places], tuple[float, ...], tuple[int, ...]]:
+        """Outlines, their tones, and whose shape each is."""
         hop = at % 1.0
         x = self.x + 0.06 * np.sin(2 * np.pi * at / 7)
         y = 0.86 - self.size - 0.26 * 4 * hop * (1 - hop)
         centre = np.stack([x, y], axis=1)[:, None]
         lit, shine = np.array([-0.15, -0.16]) * self.size, np.array([-0.32, -0.36]) * self.size
         return [centre + self.size * _ROUND, centre + lit + 0.8 * self.size * _ROUND,
-                centre + shine + 0.32 * self.size * _ROUND], (0.62, 1.0, 1.3)  # fmt: skip
+                centre + shine + 0.32 * self.size * _ROUND], (0.62, 1.0, 1.3), (_THING, 0, 0)  # fmt: skip
 
-    def _bag(self, at: Floats) -> tuple[list[Places], tuple[float, ...]]:
+    def _bag(self, at: Times) -> tuple[list[Places], tuple[float, ...], tuple[int, ...]]:
         swing = 0.22 * np.sin(2 * np.pi * at)
         down = np.stack([np.sin(swing), np.cos(swing)], axis=1)[:, None]
         out = np.stack([np.cos(swing), -np.sin(swing)], axis=1)[:, None]
@@ -84,7 +85,7 @@ class Thing:
         dark = hook + (0.32 + along * r) * down + across * r * out
         lit = hook + (0.33 + along * r * 0.96) * down + (across * 0.7 - 0.15) * r * out
         rope = hook + np.array([[0], [0], [0.32], [0.32]]) * down + np.array([[-1], [1], [1], [-1]]) * 0.003 * out
-        return [dark, lit, rope], (0.62, 1.0, 0.4)
+        return [rope, dark, lit], (0.4, 0.62, 1.0), (_THING, _THING, 0)
 
 
 _SACK = np.array([

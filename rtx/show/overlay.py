@@ -133,7 +133,8 @@ def _status(view: View) -> str:
     if view.truth is not None:
         parts.append(f"truth: {view.truth.action}")
     if view.hits is not None and view.hits.body is not None:
-        parts.append(f"on the body {100 * view.hits.body:.0f} % (chance {100 * (view.hits.chance_body or 0):.0f})")
+        parts.append(f"hottest on the figure {_rate(view.hits.body, view.hits.chance_body)}")
+        parts.append(f"on acting limbs {_rate(view.hits.acting, view.hits.chance_acting)}")
     if view.top and not view.evidence:
         parts.append("no evidence above threshold")
     if view.camera_state != "live":
@@ -141,6 +142,10 @@ def _status(view: View) -> str:
     if view.worker_state != "explaining":
         parts.append(view.worker_state)
     return " | ".join(parts)
+
+
+def _rate(share: float | None, chance: float | None) -> str:
+    return "-" if share is None or chance is None else f"{100 * share:.0f}% (chance {100 * chance:.0f}%)"
 
 
 def _write(

@@ -26,8 +26,10 @@ from rtx.link.wire import (
     FrameRef,
     Handled,
     RelevanceMap,
+    Shape,
     Shown,
     TopClass,
+    Truth,
     WorkerState,
     jpeg_size,
     pack,
@@ -284,3 +286,102 @@ def test_nothing_that_comes_from_outside_is_unpickled():
         if path.name != "weights.py":
             assert not imported & {"pickle", "marshal", "shelve", "dill", "cloudpickle"}, path
         assert not used & {"recv_pyobj", "send_pyobj"}, path
+
+
+def outline(*points: tuple[int, int]) -> bytes:
+    return np.array(points, np.int32).tobytes()
+
+
+TRIANGLE = outline((-160, 0), (160, 33), (7, 2**19))
+TRUTH = Truth("wave one hand", ("right_upper_arm",), (Shape("right_upper_arm", TRIANGLE), Shape("head", TRIANGLE)))
+KNOWN = [frame_ref(truth=TRUTH), msgspec.structs.replace(FRAMES[1], truth=TRUTH), explanation(truth=TRUTH)]
+MOST = 16 * 4 * wire.MAX_SIDE
+
+
+def unpacked(message: object, data: bytes) -> FrameRef | FrameJpeg | Explanation:
+    there = unpack_map(data) if isinstance(message, Explanation) else unpack_frame(data)
+    assert isinstance(there, FrameRef | FrameJpeg | Explanation)
+    return there
+
+
+@pytest.mark.parametrize("message", KNOWN, ids=lambda m: type(m).__name__)
+def test_a_truth_comes_back_as_it_went(message):
+    there = unpacked(message, pack(message))
+    assert there == message
+    assert there.truth is not None
+    assert [shape.outline().tolist() for shape in there.truth.shapes] == [[[-160, 0], [160, 33], [7, 2**19]]] * 2
+
+
+@pytest.mark.parametrize("message", [FRAMES[0], FRAMES[1], MAPS[0]], ids=lambda m: type(m).__name__)
+def test_a_frame_that_was_not_drawn_has_no_truth(message):
+    assert unpacked(message, pack(message)).truth is None
+
+
+def test_a_truth_may_show_nothing():
+    bare = Truth("stand", (), ())
+    assert unpacked(KNOWN[0], pack(frame_ref(truth=bare))).truth == bare
+
+
+@pytest.mark.parametrize("message", KNOWN, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("points", [outline((MOST, -MOST)), outline(*[(0, 0)] * 64)], ids=["far", "many points"])
+def test_an_outline_at_the_limit_is_accepted(message, points: bytes):
+    changes = {"truth__shapes": [{"part": "head", "points": points}] * 128}
+    there = unpacked(message, changed(message, **changes)).truth
+    assert there is not None
+    assert len(there.shapes) == 128
+
+
+BAD_SHAPES = {
+    "odd bytes": {"points": TRIANGLE[:-1]},
+    "half a point": {"points": TRIANGLE[:-4]},
+    "no points": {"points": b""},
+    "a point beyond any picture": {"points": outline((0, 0), (MOST + 1, 0))},
+    "a point before any picture": {"points": outline((0, -MOST - 1))},
+    "the least number there is": {"points": outline((-(2**31), 0))},
+    "too many points": {"points": outline(*[(0, 0)] * 65)},
+    "points that are text": {"points": "12345678"},
+    "points that are a list": {"points": [0, 0]},
+    "a part's name of a megabyte": {"part": "x" * (1 << 20)},
+    "a part without a name": {"part": None},
+}
+
+
+@pytest.mark.parametrize("message", KNOWN, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("what", BAD_SHAPES)
+def test_refuses_a_shape_with(message, what: str):
+    shape = {"part": "head", "points": TRIANGLE}
+    assert unpacked(message, changed(message, truth__shapes=[shape])).truth is not None
+    with pytest.raises(BadMessage):
+        unpacked(message, changed(message, truth__shapes=[shape, shape | BAD_SHAPES[what]]))
+
+
+BAD_TRUTHS = {
+    "too many shapes": {"truth__shapes": [{"part": "head", "points": TRIANGLE}] * 129},
+    "too many parts that act": {"truth__acting": ["head"] * 33},
+    "a part that acts of a megabyte": {"truth__acting": ["x" * (1 << 20)]},
+    "an action of a megabyte": {"truth__action": "x" * (1 << 20)},
+    "no action": {"truth__action": None},
+    "a truth that is a number": {"truth": 1},
+}
+
+
+@pytest.mark.parametrize("message", KNOWN, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("what", BAD_TRUTHS)
+def test_refuses_a_truth_with(message, what: str):
+    with pytest.raises(BadMessage):
+        unpacked(message, changed(message, **BAD_TRUTHS[what]))
+
+
+@given(st.sampled_from(KNOWN), st.data())
+def test_a_damaged_truth_is_a_bad_message_or_an_outline_that_can_be_drawn(message, data):
+    damaged = bytearray(pack(message))
+    begin = damaged.index(b"truth")
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(begin, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        truth = unpacked(message, bytes(damaged)).truth
+    except BadMessage:
+        return
+    for shape in truth.shapes if truth is not None else ():
+        assert 1 <= len(shape.outline()) <= 64
+        assert np.abs(shape.outline().astype(np.int64)).max() <= MOST

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import select
@@ -21,7 +20,7 @@ import pytest
 import rtx
 from rtx.capture.clockbars import read_clock
 from rtx.clock import now
-from tests.browser import MISSING, chromium
+from tests.browser import MISSING, chromium, opens
 from tests.live.runs import free_port, report_of, running
 from tests.live.runs import rtx as command
 from tests.waiting import until
@@ -46,7 +45,7 @@ def test_a_clip_is_named_and_painted_in_the_browser_within_15_s(clips: Path):
         errors: list[str] = []
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
 
-        until(lambda: _goes_to(page, f"http://127.0.0.1:{port}/"), 30)
+        until(lambda: opens(page, f"http://127.0.0.1:{port}/"), 30)
         page.get_by_text("arm wrestling").first.wait_for(timeout=30_000)
         waited = (now() - begun) / 1e9
         assert waited < 15, f"the first heatmap came after {waited:.1f} s"
@@ -62,7 +61,7 @@ def test_the_age_in_the_browser_is_the_age_on_its_pixels(tmp_path: Path):
     arguments = ["--set", f"page.port={port}", "--set", "show.opacity=0.3", "--report", str(report)]
     with running("run", "synthetic:?size=640x480&fps=15", *arguments), chromium() as browser:
         page = browser.new_page()
-        until(lambda: _goes_to(page, f"http://127.0.0.1:{port}/"), 30)
+        until(lambda: opens(page, f"http://127.0.0.1:{port}/"), 30)
         explained = "Object.values(window.rtx?.tiles ?? {}).some(tile => tile.heatmapAge !== null)"
         until(lambda: page.evaluate(explained), 60)
         ages = []
@@ -74,12 +73,6 @@ def test_the_age_in_the_browser_is_the_age_on_its_pixels(tmp_path: Path):
         assert len(ages) >= 4, "the clock bars can be read under the heat"
         assert 0 < np.median(ages) < 1500, ages
     assert report_of(report)["ages_ms"]["frame"]["p50"] < np.median(ages)
-
-
-def _goes_to(page, address: str) -> bool:
-    with contextlib.suppress(Exception):
-        return page.goto(address, wait_until="commit") is not None
-    return False
 
 
 def _pixels(page) -> np.ndarray:

@@ -128,8 +128,8 @@ def test_a_doubled_frame_lies_between_its_two_copies():
     assert I3D(4, doubled=True).cells((16, 224, 224)).centre[0] == pytest.approx((5 - 0.5) / 2)
 
 
-def test_features_follow_a_bright_dot():
-    """What a dot changes in the features lies by `cells` where the dot is; plain resizing puts it 7.5 pixels off.
+def test_every_stage_follows_a_bright_dot():
+    """What a dot changes in a stage's features lies by `cells` where the dot is; plain resizing puts it 7.5 pixels off.
 
     Random weights, made positive so that the response is as wide as the receptive field. The dot is amid the cells,
     where the picture's border cuts nothing off.
@@ -143,13 +143,18 @@ def test_features_follow_a_bright_dot():
     network.load_folded(weights)
     dotted = torch.zeros(1, 3, 16, 224, 224)
     dotted[:, :, 7:10, 116:125, 116:125] = 1
-    with torch.no_grad():
-        response = network.extract(dotted).sum(dim=(0, 1))
-    cells = network.cells((16, 224, 224))
-    for axis, dot in enumerate((8, 120, 120)):
-        along = response.sum(dim=[other for other in range(3) if other != axis])
-        middle = float((along * torch.arange(len(along))).sum() / along.sum())
-        assert middle * cells.stride[axis] + cells.centre[axis] == pytest.approx(dot, abs=(0.5, 2, 2)[axis])
+    features = dotted
+    for name, stage in network.stages.items():
+        with torch.no_grad():
+            features = stage(features)
+        response = features.sum(dim=(0, 1))
+        cells = network.cells((16, 224, 224), name)
+        for axis, dot in enumerate((8, 120, 120)):
+            along = response.sum(dim=[other for other in range(3) if other != axis])
+            middle = float((along * torch.arange(len(along))).sum() / along.sum())
+            placed = middle * cells.stride[axis] + cells.centre[axis]
+            assert placed == pytest.approx(dot, abs=(0.5, 2, 2)[axis]), name
+    assert cells == network.cells((16, 224, 224))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ from rtx.clock import now
 from rtx.config import Page as PageConfig
 from rtx.errors import UserError
 from rtx.geometry import Rect, input_rect
-from rtx.link.wire import TopClass
+from rtx.link.wire import Shape, TopClass, Truth
+from rtx.measure.localisation import HitRates
 from rtx.show.overlay import DIM, draw_heat
 from rtx.show.page import PageSink, check_address
 from rtx.show.page import shot as shot_module
@@ -289,6 +290,58 @@ def test_browser_draws_as_the_overlay_does(serve: Serve, page: Page) -> None:
     difference = cv2.absdiff(shown(page, sink, view(image, heat=heat)), expected)
     assert difference.mean() < 2
     assert np.percentile(difference, 99.9) < 16
+
+
+def a_truth(action: str = "wave one hand") -> Truth:
+    """A body of 400 x 400 pixels, its arm of 200 x 100 beside it, a ball; in a picture of 1280 x 720."""
+
+    def box(part: str, x: int, y: int, width: int, height: int) -> Shape:
+        corners = np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], np.int32)
+        return Shape(part, (16 * corners).tobytes())
+
+    arm = box("left_upper_arm", 800, 300, 200, 100)
+    shapes = (box("distractor", 100, 100, 80, 80), box("trunk", 400, 200, 400, 400), arm)
+    return Truth(action, ("left_upper_arm",), shapes)
+
+
+@in_browser
+def test_truth_is_told_and_outlined_where_it_is_known(serve: Serve, page: Page) -> None:
+    sink = serve()
+    visit(page, sink)
+    known = view(heat=None, truth=a_truth(), hits=HitRates(0.94, 0.5, 0.1, 0.04, 80))
+    plain_picture = shown(page, sink, known)
+    assert np.abs(plain_picture.astype(int) - GREY).max() < 3, "no outline before it is asked for"
+    assert words(page, ".truth .words") == "Truth: wave one hand"
+    assert page.get_attribute(".truth", "data-right") == "false", "it said arm wrestling"
+    assert words(page, ".body dd") == "94 %, chance 10 %"
+    assert words(page, ".limbs dd") == "50 %, chance 4 %"
+    page.keyboard.press("t")
+    until(lambda: differs(page, plain_picture), "an outline")
+    drawn = canvas(page).astype(int)
+    changed = np.abs(drawn - GREY).max(axis=2) > 40
+    outer = np.zeros((720, 1280), bool)
+    for x, y, width, height in ((400, 200, 400, 400), (800, 300, 200, 100), (100, 100, 80, 80)):
+        outer[y - 5 : y + height + 6, x - 5 : x + width + 6] = True
+    assert not changed[~outer].any()
+    assert not changed[210:590, 410:790].any(), "nothing within the body"
+    assert (drawn[198, 450:750] > 200).all(), "the body in white"
+    blue, green, red = drawn[298, 850:950].T
+    assert (red > 200).all(), "the arm in orange"
+    assert (blue < 120).all()
+    assert (green > blue).all()
+    page.keyboard.press("t")
+    until(lambda: not differs(page, plain_picture), "the outline gone")
+
+
+@in_browser
+def test_truth_has_no_switch_where_it_is_not_known(serve: Serve, page: Page) -> None:
+    sink = serve()
+    visit(page, sink)
+    shown(page, sink, view())
+    assert not page.is_visible("#truth")
+    assert not page.is_visible(".truth")
+    page.keyboard.press("t")
+    assert page.get_attribute("#truth", "aria-pressed") == "false"
 
 
 @in_browser

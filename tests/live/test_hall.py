@@ -1,0 +1,101 @@
+"""The drawn hall, live: every frame explained by a network that follows it, with the truth beside the heat."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rtx
+from rtx.capture.clockbars import read_clock
+from rtx.capture.devices import webcams
+from rtx.clock import now
+from rtx.demo import HALL
+from rtx.nets import cards
+from tests.browser import MISSING, chromium, opens
+from tests.live.runs import free_port, report_of, running
+from tests.live.runs import rtx as command
+from tests.waiting import until
+
+SMALL = "scene:hall?seed=7&size=320x180&fps=15"
+
+
+def test_every_frame_of_a_file_like_source_is_explained_by_the_network_of_the_hall(tmp_path: Path):
+    """`pace = "every"`: nothing is dropped, so that what is counted is what there is."""
+    report, every = tmp_path / "report.json", ["--set", "camera.pace=every", "--show", "none", "--seconds", "12"]
+    done = command("run", SMALL, *every, "--report", str(report))
+    assert done.returncode == 0, done.stderr
+    found = report_of(report)
+    assert found["model"] == "figures"
+    assert found["precision"] == "fp32"
+    # All but the first 15, and those that the end cut off.
+    assert found["explained"] >= found["shown"] - 17 > 30
+    assert found["truth"]["judged"] >= found["explained"] - 2
+    assert found["truth"]["right"] > 0.5
+    assert found["truth"]["body"] > 3 * found["truth"]["body_chance"]
+
+
+def test_the_age_that_is_told_is_the_age_on_the_pixels():
+    """The clock that the hall draws when asked, read where the pictures arrive."""
+    views = rtx.stream("scene:hall?seed=3&size=640x360&fps=15&clock=1")
+    off = []
+    for view in views:
+        arrived, taken = now(), read_clock(view.image)
+        assert taken is not None
+        if view.heatmap_age_ms is not None:
+            off.append(abs((arrived - taken) / 1e6 - view.frame_age_ms))
+        if len(off) == 20:
+            break
+    views.close()
+    assert np.median(off) < 10
+
+
+def test_views_of_a_stream_hold_class_heat_and_truth():
+    views = rtx.stream(SMALL)
+    view = next(view for view in views if view.hits is not None and view.hits.frames > 0)
+    views.close()
+    assert view.truth is not None
+    assert view.truth.action in cards.card("figures").labels
+    assert view.heat is not None
+    assert view.hits is not None
+    assert 0 < (view.hits.chance_body or 0) < 0.5
+
+
+def test_two_halls_are_followed_by_one_network_turned_on_or_off(tmp_path: Path):
+    for continual in ("true", "false"):
+        report = tmp_path / f"{continual}.json"
+        settings = ["--set", f"worker.continual={continual}", "--show", "none", "--seconds", "8"]
+        done = command("run", SMALL, SMALL.replace("7", "8", 1), *settings, "--report", str(report))
+        assert done.returncode == 0, done.stderr
+        assert report_of(report)["explained"] > 10
+        assert report_of(report)["truth"]["judged"] > 10
+
+
+def test_the_hall_is_explained_like_a_file(tmp_path: Path):
+    sheet = tmp_path / "sheet.png"
+    done = command("explain", "scene:hall?seed=7", "--at", "3", "--json", "-o", str(sheet))
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["model"] == "figures"
+    assert said["map"]["shape"] == [16, 14, 14]
+    assert said["truth"]["action"] in cards.card("figures").labels
+    assert said["truth"]["right"] == (said["truth"]["action"] == said["top"][0]["label"])
+    assert set(said["truth"]["hit"]) == set(said["truth"]["chance"]) == {"body", "acting"}
+    assert sheet.stat().st_size > 10_000
+
+
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+@pytest.mark.skipif(bool(webcams()), reason="there is a webcam here: the demo takes it")
+def test_the_demo_without_a_camera_shows_two_halls_and_their_truth():
+    port = free_port()
+    with running("demo", "--set", f"page.port={port}"), chromium() as browser:
+        page = browser.new_page()
+        until(lambda: opens(page, f"http://127.0.0.1:{port}/"), 30)
+        both = "Object.values(window.rtx?.tiles ?? {}).filter(tile => tile.heatmapAge !== null).length"
+        until(lambda: page.evaluate(both) == len(HALL), 60)
+        words = page.locator(".tile").first
+        until(lambda: "Truth: " in words.inner_text(), 10)
+        until(lambda: "chance" in words.inner_text(), 30)
+        assert page.get_by_role("button", name="Truth").is_visible()
