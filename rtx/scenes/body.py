@@ -238,8 +238,7 @@ def outlines(
         shape = np.float32(factor) * arc
         drawn[:, :, number, :corners] = end[..., None] + r_end * (moved + shape)
         drawn[:, :, number, corners:] = start[..., None] + r_start * (moved - shape)
-    pixels: Floats = drawn.view(np.float32).reshape(*drawn.shape, 2)
-    return np.rint(pixels * np.float32(16)).astype(np.int32)
+    return np.asarray(np.rint(drawn.view(np.float32).reshape(*drawn.shape, 2) * np.float32(16)), np.int32)
 
 
 def nearness(depth: Floats) -> Floats:
