@@ -152,7 +152,9 @@ def _build(tree: dict[str, Any], changes: list[str], where: str) -> Pipeline:
 
 def default_model(sources: list[str]) -> str:
     """The network for these sources, where nobody named one: the hall's own for the drawn hall."""
-    return "figures" if all(source.startswith("scene:") for source in sources) else "i3d-k400"
+    # On another host `env:` may name nothing; there, the drawn hall has to name its model.
+    named = [os.environ.get(source[4:], source) if source.startswith("env:") else source for source in sources]
+    return "figures" if all(source.startswith("scene:") for source in named) else "i3d-k400"
 
 
 def _set(tree: dict[str, Any], change: str) -> None:

@@ -19,6 +19,8 @@ from tests.waiting import until
 COMMAND = (sys.executable, "-m", "rtx.cli")
 SMALL = "synthetic:?size=320x240&fps=15"
 """A camera that costs next to nothing."""
+HALL = "scene:hall?size=320x240&fps=15"
+"""One whose network comes with rtx: real evidence, for every frame."""
 
 
 class Running:

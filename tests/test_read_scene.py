@@ -72,9 +72,10 @@ def test_pictures_truths_and_times_lie_beside_each_other():
     clip = rtx.read_clip(SMALL, at=9.0)
     assert len(clip.pictures) == len(clip.truths) == len(clip.times) == 31
     for picture, truth, time in zip(clip.pictures, clip.truths, clip.times, strict=True):
-        moment, drawn = there(round(time * 30 / NS_PER_S) / 30)
+        at = round(time * 30 / NS_PER_S) / 30
+        moment, drawn = there(at)
         np.testing.assert_array_equal(picture, drawn)
-        assert truth == truth_of(moment)
+        assert truth == truth_of(moment, at)
     assert clip.clip.truth == clip.truths[-1]
     assert clip.times[0] == clip.clip.t_frames[0]
     assert clip.times[-1] == clip.clip.t_frames[-1]

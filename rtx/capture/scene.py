@@ -77,25 +77,30 @@ class SceneCamera:
         if self.live and not wait_until(due, self._stop):
             return None
         picture = canvas(self._height, self._width)
-        (moment,) = self._scene.moments(np.array([self._index / self._fps]))
+        time_s = self._index / self._fps
+        (moment,) = self._scene.moments(np.array([time_s]))
         self._scene.paint(picture, moment)
         if self._mirror:
             mirror_in_place(picture)
         if self._clock:  # After the mirror, so that it can be read.
             draw_clock(picture, due)
         self._index += 1
-        return Stamp(due, truth=truth_of(moment, self._width if self._mirror else None))
+        return Stamp(due, truth=truth_of(moment, time_s, self._width if self._mirror else None))
 
     def close(self) -> None:
         self._scene = None
 
 
-def truth_of(moment: Moment, mirrored_width: int | None = None) -> Truth:
-    """What a moment shows, as it travels with the frame; turned where the picture, so many pixels wide, is mirrored."""
+def truth_of(moment: Moment, time_s: float, mirrored_width: int | None = None) -> Truth:
+    """What a moment of that time shows, as it travels with the frame.
+
+    Turned where the picture, so many pixels wide, is mirrored.
+    """
     shapes = []
     for outline, _, number in moment.strokes:
         if number:
             if mirrored_width is not None:
                 outline = outline * np.array([-1, 1], np.int32) + np.array([16 * (mirrored_width - 1), 0], np.int32)
             shapes.append(Shape(PART_NAMES[number], np.ascontiguousarray(outline, np.int32).tobytes()))
-    return Truth(moment.act.action, moment.act.acting, tuple(shapes))
+    lasted = int((time_s - moment.since_s) * NS_PER_S)
+    return Truth(moment.act.action, moment.act.acting, tuple(shapes), lasted)

@@ -1,7 +1,7 @@
 """One camera followed frame by frame, by a network that never looks ahead: what it remembers, and the frame due next.
 
-A card says how far apart in time its frames are meant to be. A quicker camera's frames go in turn into `LANES` states,
-each of which sees them at about that pace; a slow camera's all go into one.
+A card says how far apart in time its frames are meant to be. Where frames come about twice as often, they go in turn
+into two states, each of which sees them at about the card's pace; else all go into one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -20,11 +21,14 @@ from rtx.link.frames import Frame
 from rtx.nets import cards
 from rtx.nets.causal import Past
 
-LANES = 2
-SOONEST = 0.75
-"""A lane takes its next frame after so many strides at the earliest."""
+SOONEST = 0.35
+"""A frame that comes sooner after the last one taken, in strides, would tell the network nothing new."""
+TWO_LANES, ONE_LANE = 0.7, 0.85
+"""Frames nearer to each other than that, in strides, go into two lanes; further apart than this, into one."""
 LONGEST = 5.0
-"""A lane that had no frame for so many strides has lost the thread, and starts anew."""
+"""After so many strides without a frame the thread is lost, and the stream starts anew."""
+PACE = 16
+"""Intervals between frames that the pace is the median of."""
 
 
 @dataclass
@@ -39,8 +43,9 @@ class Lane:
 class Stream:
     """Frames go in as they come; the newest comes out, with the state that it continues.
 
-    One thread adds, another takes. An epoch (a loop, a reopened camera, a jump) and a gap start it empty. `overload`
-    counts frames that were replaced by a newer one before they were taken.
+    One thread adds, another takes. An epoch (a loop, a reopened camera, a jump) and a gap start it empty. A second lane
+    begins as a copy of the first, so that what was seen is not seen again. `overload` counts frames that were replaced
+    by a newer one before they were taken.
     """
 
     def __init__(self, clip: cards.Clip, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"]):
@@ -50,15 +55,19 @@ class Stream:
         """Time after which there is something new: with every frame."""
         self.overload = 0
         self._lanes: list[Lane] = []
+        self._intervals: deque[int] = deque(maxlen=PACE)
         self._waiting: Clip | None = None
+        self._taken: int | None = None
         self._newest: int | None = None
         self._epoch = -1
+        self._size: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
     def wants(self, frame: Frame) -> bool:
-        """False for a frame that no lane would take."""
+        """False for a frame that comes too soon after the last one taken."""
         with self._lock:
-            return self._begins_anew(frame) or self._lane(frame.t_capture) is not None
+            taken = self._taken
+            return taken is None or self._begins_anew(frame) or frame.t_capture - taken >= SOONEST * self.stride_ns
 
     def shrink(self, frame: Frame) -> None:
         """Resize the frame; `add` keeps it, once its pixels are known to have been whole."""
@@ -77,20 +86,22 @@ class Stream:
         with self._lock:
             if self._begins_anew(frame):
                 self._lanes.clear()
+                self._taken = None
             elif self._waiting is not None:
                 self.overload += 1
             self._epoch, self._newest, self._waiting = frame.epoch, frame.t_capture, self._next
+            self._size = self._next.height, self._next.width
 
     def empty(self) -> None:
         """What was seen does not belong to what comes."""
         with self._lock:
             self._lanes.clear()
-            self._waiting = self._newest = None
+            self._waiting = self._newest = self._taken = None
 
     def progress(self) -> float:
-        """Share of a clip's frames that the oldest lane has seen, 0..1."""
+        """Share of a clip's frames that the fullest lane has seen, 0..1."""
         with self._lock:
-            return max((min(1.0, lane.past.count / self._spec.frames) for lane in self._lanes), default=0.0)
+            return max((len(lane.times) / self._spec.frames for lane in self._lanes), default=0.0)
 
     def newest(self) -> int | None:
         """Capture time of the newest frame, if there is one."""
@@ -104,10 +115,6 @@ class Stream:
                 return None
             t, seq = waiting.t_frames[-1], waiting.last_seq
             lane = self._lane(t)
-            if lane is None:
-                return None
-            if lane not in self._lanes:
-                self._lanes.append(lane)
             lane.times.append(t)
             lane.seqs.append(seq)
             while len(lane.times) > self._spec.frames:
@@ -119,18 +126,28 @@ class Stream:
                 len(lane.times) == self._spec.frames,
             )  # fmt: skip
 
-    def _lane(self, t: int) -> Lane | None:
-        """The lane for a frame of time t: one whose turn it is, else a new one; None if it comes too soon."""
-        self._lanes = [lane for lane in self._lanes if t - lane.times[-1] <= LONGEST * self.stride_ns]
-        due = [lane for lane in self._lanes if t - lane.times[-1] >= SOONEST * self.stride_ns]
-        if due:
-            return min(due, key=lambda lane: abs(t - lane.times[-1] - self.stride_ns))
-        if len(self._lanes) < LANES:
-            return Lane(Past(self._spec.frames))
-        return None
+    def _lane(self, t: int) -> Lane:
+        """Whose turn it is at time t."""
+        if self._taken is not None:
+            gap = t - self._taken
+            # A camera that always takes so long has not lost the thread.
+            if self._intervals and gap > max(LONGEST * self.stride_ns, 3 * median(self._intervals)):
+                self._lanes.clear()
+            self._intervals.append(gap)
+        self._taken = t
+        if not self._lanes:
+            self._lanes.append(Lane(Past(self._spec.frames)))
+        lane = min(self._lanes, key=lambda lane: lane.times[-1] if lane.times else 0)
+        pace = median(self._intervals) / self.stride_ns if len(self._intervals) == PACE else 1.0
+        if len(self._lanes) == 1 and pace < TWO_LANES and len(lane.times) == self._spec.frames:
+            self._lanes.append(Lane(lane.past.fork(), lane.times.copy(), lane.seqs.copy()))
+        elif len(self._lanes) > 1 and pace > ONE_LANE:
+            lane = max(self._lanes, key=lambda lane: lane.times[-1])
+            self._lanes = [lane]
+        return lane
 
     def _begins_anew(self, frame: Frame) -> bool:
-        if self._newest is None or frame.epoch != self._epoch:
+        if self._newest is None or frame.epoch != self._epoch or frame.pixels.shape[:2] != self._size:
             return True
         # Another host's clock was corrected: waiting until it has caught up could take for ever.
         return bool(frame.t_capture < self._newest - self.stride_ns)

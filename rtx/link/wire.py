@@ -50,6 +50,8 @@ class Truth(msgspec.Struct, frozen=True):
     """The parts that make the action; none where nothing is done."""
     shapes: Annotated[tuple[Shape, ...], Meta(max_length=128)]
     """Back to front."""
+    lasted_ns: Nanoseconds = 2**62
+    """How long it has been doing that; for ever, unless told."""
 
 
 class FrameRef(_Message, frozen=True, kw_only=True, tag="frame"):

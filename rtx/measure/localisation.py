@@ -18,6 +18,8 @@ from rtx.link.wire import Truth
 
 WIDENED = 4 / 112
 """Of the input's side."""
+SIDE = 112
+"""Pixels at which a live map is judged."""
 BODY, ACTING, DISTRACTOR = 1, 2, 3
 """What `regions` says of a pixel; the hall is 0. Parts that act belong to the body too."""
 RUNNING = 900
@@ -87,7 +89,8 @@ class Hits:
     """Hits of one camera: those of late, and all."""
 
     def __init__(self) -> None:
-        self._late: deque[Hit] = deque(maxlen=RUNNING)
+        self._late: deque[Sums] = deque()
+        self._late_sum = np.zeros(6)
         self.judged = 0
         """Explained frames whose truth is known."""
         self.right = 0
@@ -100,24 +103,41 @@ class Hits:
         if not right:
             return
         self.right += 1
-        self._late.append(hit)
-        self.totals[:3] += 1, hit.body, hit.chance_body
-        if hit.acting is not None:
-            self.totals[3:] += 1, hit.acting, hit.chance_acting
+        new = _sums(hit)
+        self._late.append(new)
+        self._late_sum += new
+        if len(self._late) > RUNNING:
+            self._late_sum -= self._late.popleft()
+        self.totals += new
 
     def running(self) -> HitRates:
         """Over the last frames."""
-        return rates(list(self._late))
+        return _shares(self._late_sum)
 
 
 def rates(hits: list[Hit]) -> HitRates:
     """Shares over all of these."""
-    acting = [hit for hit in hits if hit.acting is not None]
+    return _shares(sum(map(_sums, hits), np.zeros(6)))
 
-    def share(values: list[float]) -> float | None:
-        return float(np.mean(values)) if values else None
+
+Sums = NDArray[np.float64]
+
+
+def _sums(hit: Hit) -> Sums:
+    acts = hit.acting is not None
+    return np.array([1, hit.body, hit.chance_body, acts, bool(hit.acting), hit.chance_acting if acts else 0.0])
+
+
+def _shares(sums: Sums) -> HitRates:
+    frames, body, chance_body, acted, acting, chance_acting = sums.tolist()
+
+    def share(sum_: float, of: float) -> float | None:
+        return sum_ / of if of else None
 
     return HitRates(
-        share([hit.body for hit in hits]), share([bool(hit.acting) for hit in acting]),
-        share([hit.chance_body for hit in hits]), share([hit.chance_acting for hit in acting]), len(hits),
-    )  # fmt: skip
+        share(body, frames),
+        share(acting, acted),
+        share(chance_body, frames),
+        share(chance_acting, acted),
+        round(frames),
+    )

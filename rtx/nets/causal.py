@@ -66,6 +66,14 @@ class Past:
         self.features: Tensor | None = None
         """The last feature frames twice over, 2 frames K h w, so that any window of them lies in one piece."""
 
+    def fork(self) -> Past:
+        """Another state that has seen the same."""
+        other = Past(self.frames)
+        other.count = self.count
+        other.layers = {name: memory.clone() for name, memory in self.layers.items()}
+        other.features = None if self.features is None else self.features.clone()
+        return other
+
 
 class Causal(Staged):
     """The network of `models/figures` over clips N 3 T H W: T feature frames, each of what was seen up to then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ REACH = 0.42
 """How far a walk goes to either side, in body heights."""
 TURN = 0.16
 """Body heights before the end at which a walker begins to turn."""
+ACT_S = 5.0
+"""How long an act of a programme lasts."""
 CHANGE_S = 0.4
 """From one act into the next."""
 
@@ -28,6 +31,8 @@ class Motion(NamedTuple):
     """Turned to its left from facing the camera: T, radians."""
     acts: tuple[Act, ...]
     """What it does, frame by frame."""
+    since: Times
+    """When it began to: T."""
 
 
 class Performance(Protocol):
@@ -49,7 +54,8 @@ class OneAct:
 
     def at(self, times: Times) -> Motion:
         x, facing = self._way(times)
-        return Motion(self.act.angles(times), x, facing * np.float32(self.yaw), (self.act,) * len(times))
+        yaw = facing * np.float32(self.yaw)
+        return Motion(self.act.angles(times), x, yaw, (self.act,) * len(times), np.zeros(len(times)))
 
     @property
     def pace(self) -> float:
@@ -70,51 +76,50 @@ class OneAct:
 
 
 class Programme:
-    """Acts one after another, each a few seconds, all from one seed: the live hall."""
+    """Acts one after another, `ACT_S` each, all from one seed: the live hall, which never ends."""
 
     def __init__(self, seed: int, speed: tuple[float, float] = (0.85, 1.15)):
         self._seed, self._speed = seed, speed
-        self._parts: list[OneAct] = []
-        self._ends: list[float] = []
+        self._act = lru_cache(maxsize=64)(self._drawn)
 
     def at(self, times: Times) -> Motion:
         motions = [self._one(float(t)) for t in times]
-        angles, x, yaw, acts = zip(*motions, strict=True)
+        angles, x, yaw, acts, since = zip(*motions, strict=True)
         return Motion(
-            np.concatenate(angles), np.concatenate(x), np.concatenate(yaw), tuple(act for of in acts for act in of)
-        )
+            np.concatenate(angles), np.concatenate(x), np.concatenate(yaw), tuple(act for of in acts for act in of),
+            np.concatenate(since),
+        )  # fmt: skip
 
     def _one(self, t: float) -> Motion:
-        i = self._part(t)
-        begin = self._ends[i - 1] if i else 0.0
-        motion = self._parts[i].at(np.array([t - begin]))
-        left = self._ends[i] - t
+        number = int(t // ACT_S)
+        motion = self._act(number).at(np.array([t - number * ACT_S]))
+        end = (number + 1) * ACT_S
+        left = end - t
+        began = max(0.0, end - ACT_S - CHANGE_S / 2)
         if left >= CHANGE_S:
-            return motion
+            return motion._replace(since=np.array([began]))
         # Into the first moment of what comes, eased.
         share = np.float32(1 - left / CHANGE_S)
         share = share * share * (3 - 2 * share)
-        coming = self._parts[self._part(self._ends[i] + 1e-3)].at(np.array([-left]))
-        blended = (a * (1 - share) + b * share for a, b in zip(motion[:3], coming[:3], strict=True))
-        angles, x, yaw = blended
-        return Motion(angles, x, yaw, motion.acts if share < 0.5 else coming.acts)
+        coming = self._act(number + 1).at(np.array([-left]))
+        angles, x, yaw = (a * (1 - share) + b * share for a, b in zip(motion[:3], coming[:3], strict=True))
+        changed = left <= CHANGE_S / 2
+        acts, since = (coming.acts, end - CHANGE_S / 2) if changed else (motion.acts, began)
+        return Motion(angles, x, yaw, acts, np.array([since]))
 
-    def _part(self, t: float) -> int:
-        """The number of the act at time t, drawn when it is first asked for."""
-        while not self._ends or self._ends[-1] <= t:
-            number = len(self._parts)
-            random = np.random.default_rng([0xAC7, self._seed, number])
-            # Every action comes once before one comes again.
-            order = np.random.default_rng([0x0DE5, self._seed, number // len(LABELS)]).permutation(len(LABELS))
-            action = LABELS[order[number % len(LABELS)]]
-            part = one_act(action, random, float(random.uniform(*self._speed)))
-            lasts = float(random.uniform(4.0, 5.5))
-            if part.pace:  # It ends where it began.
-                lasts = round(lasts * part.pace / (4 * REACH)) * 4 * REACH / part.pace
-                part = OneAct(part.act, part.yaw)
-            self._parts.append(part)
-            self._ends.append((self._ends[-1] if self._ends else 0.0) + lasts)
-        return int(np.searchsorted(self._ends, t, side="right"))
+    def _drawn(self, number: int) -> OneAct:
+        """Act `number`: every action comes once before one comes again."""
+        random = np.random.default_rng([0xAC7, self._seed, number])
+        order = np.random.default_rng([0x0DE5, self._seed, number // len(LABELS)]).permutation(len(LABELS))
+        action = LABELS[order[number % len(LABELS)]]
+        speed = float(random.uniform(*self._speed))
+        usual = ACTIONS[action].speed
+        if not usual:
+            return one_act(action, random, speed)
+        # A walk ends where it began.
+        trips = round(ACT_S * usual * speed / (4 * REACH))
+        walk = one_act(action, random, trips * 4 * REACH / (ACT_S * usual))
+        return OneAct(walk.act, walk.yaw)
 
 
 def one_act(action: str, random: np.random.Generator, speed: float) -> OneAct:

@@ -110,6 +110,8 @@ class Moment:
     noise_at: tuple[int, int]
     act: Act
     """What the figure is doing."""
+    since_s: float
+    """Since this time."""
 
 
 class Scene:
@@ -165,7 +167,9 @@ class Scene:
             gain = self.cast.gain * (1 + 0.05 * np.sin(2 * np.pi * (t / 6.3 + self._phases[4])))
             tick = round(float(t) * 1000)
             noise_at = (tick * 7919 % _NOISE_ROOM, tick * 104729 // 7 % _NOISE_ROOM)
-            moments.append(Moment(strokes, shadow, shift, float(gain), noise_at, motion.acts[i]))
+            moments.append(
+                Moment(strokes, shadow, shift, float(gain), noise_at, motion.acts[i], float(motion.since[i]))
+            )
         return moments
 
     def paint(self, picture: Pixels, moment: Moment) -> None:

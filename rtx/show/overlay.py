@@ -131,7 +131,8 @@ def _status(view: View) -> str:
         uncertain = f" +-{view.uncertainty_ms:.0f}" if view.uncertainty_ms >= 1 else ""
         parts.append(f"heatmap {view.heatmap_age_ms:.0f}{uncertain} ms old")
     if view.truth is not None:
-        parts.append(f"truth: {view.truth.action}")
+        mark = "" if view.right is None else " (right)" if view.right else " (wrong)"
+        parts.append(f"truth: {view.truth.action}{mark}")
     if view.hits is not None and view.hits.body is not None:
         parts.append(f"hottest on the figure {_rate(view.hits.body, view.hits.chance_body)}")
         parts.append(f"on acting limbs {_rate(view.hits.acting, view.hits.chance_acting)}")

@@ -60,6 +60,8 @@ class View:
     motion_share: float | None = None
     truth: Truth | None = None
     """What this frame shows, where it was drawn."""
+    right: bool | None = None
+    """Is the top class what the figure does? None where nobody knows, and where the clip shows two acts."""
     hits: HitRates | None = None
     """How often the heat's maximum lay on the figure of late, where the truth is known."""
     ms: dict[str, float] = field(default_factory=dict)

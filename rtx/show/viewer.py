@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import zmq
@@ -15,7 +16,7 @@ from rtx.link.frames import Frame, FrameReader
 from rtx.link.offset import ClockOffset
 from rtx.link.sockets import Sockets, endpoint
 from rtx.link.wire import BadMessage, CameraState, Explanation, Handled, Shown, WorkerState, pack, unpack_map
-from rtx.measure.localisation import Hits, judge
+from rtx.measure.localisation import SIDE, Hits, judge
 from rtx.show.overlay import LiveScale, heat_of, newest_frame
 from rtx.show.view import Heat, View
 
@@ -47,6 +48,7 @@ class CameraViewer:
         self._explanation: Explanation | None = None
         self._heat: Heat | None = None
         self.hits = Hits()
+        self._right: bool | None = None
         self._held: View | None = None
         self._last: View | None = None
 
@@ -113,11 +115,12 @@ class CameraViewer:
 
     def _judge(self, explanation: Explanation) -> None:
         """Where the truth is known: is the class right, and does the map's maximum lie where it should?"""
-        truth = explanation.truth
-        if truth is not None:
-            relevance = newest_frame(explanation.map, explanation.map.input_size[1])
-            right = explanation.top[0].label == truth.action
-            self.hits.add(right, judge(relevance, truth, Rect(*explanation.rect)))
+        truth, self._right = explanation.truth, None
+        # A clip that begins in the act before has no one name.
+        if truth is not None and truth.lasted_ns >= explanation.t_frames[-1] - explanation.t_frames[0]:
+            self._right = explanation.top[0].label == truth.action
+            relevance = newest_frame(explanation.map, SIDE)
+            self.hits.add(self._right, judge(relevance, truth, Rect(*explanation.rect)))
 
     def _is_handled(self, view: View) -> bool:
         return self._handled == (view.epoch, view.seq)
@@ -126,14 +129,17 @@ class CameraViewer:
         """The frame with everything that is known now."""
         # Under `pace = "every"` the file's time stands still while we work: now is the frame's own time.
         at = base.t_capture if self._every else now()
-        known = {
+        known: dict[str, Any] = {
             "frame_age_ms": ms(at - base.t_capture),
             "camera_state": self._camera_words(),
             "worker_state": self._worker_words(),
         }
         explanation = self._explanation
         if explanation is None or not self._fits(explanation, base):
-            return replace(base, heat=None, top=(), heatmap_age_ms=None, misalignment_ms=None, late=False, **known)  # type: ignore[arg-type]
+            return replace(
+                base, heat=None, top=(), right=None, hits=None, heatmap_age_ms=None, misalignment_ms=None, late=False,
+                **known,
+            )  # fmt: skip
         newest = explanation.t_newest - self._maps_offset()
         age = ms(at - newest)
         return replace(
@@ -141,8 +147,8 @@ class CameraViewer:
             explainer=explanation.explainer, model=explanation.model, precision=explanation.precision,
             heatmap_age_ms=age, misalignment_ms=ms(base.t_capture - newest), late=age > self._budget_ms,
             motion_share=explanation.motion_share, ms=explanation.ms,
-            hits=self.hits.running() if explanation.truth is not None else None,
-            uncertainty_ms=base.uncertainty_ms + explanation.uncertainty_ms + self._maps_uncertainty_ms(), **known,  # type: ignore[arg-type]
+            right=self._right, hits=self.hits.running() if explanation.truth is not None else None,
+            uncertainty_ms=base.uncertainty_ms + explanation.uncertainty_ms + self._maps_uncertainty_ms(), **known,
         )  # fmt: skip
 
     def _fits(self, explanation: Explanation, base: View) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from rtx.errors import UserError
 from rtx.supervise import RESTARTS_A_MINUTE
 from tests.faults.conftest import Watched, watched
-from tests.running import SMALL, Running
+from tests.running import HALL, SMALL, Running
 from tests.waiting import until
 
 DEAD = "rtsp://127.0.0.1:9/nobody"
@@ -22,9 +22,9 @@ WITHOUT_WORKER = 'link.parts=["capture", "show"]'
 
 
 @pytest.fixture(scope="module")
-def hall(weights: Path) -> Iterator[Watched]:
+def hall() -> Iterator[Watched]:
     """One camera, worker and display, that explain and show."""
-    with watched(SMALL) as run:
+    with watched(HALL) as run:
         run.flows()
         yield run
 
@@ -107,10 +107,9 @@ def test_told_to_end_it_ends_in_order_and_writes_its_report(number: signal.Signa
         assert rtx.leftovers() == []
 
 
-@pytest.mark.usefixtures("weights")
 def test_ctrl_c_ends_a_whole_run_at_any_moment():
     """To the whole group, as a terminal sends it; here, while the worker still loads."""
-    with Running("run", SMALL, "--show", "none", report=True) as rtx:
+    with Running("run", HALL, "--show", "none", report=True) as rtx:
         until(lambda: len(rtx.children()) >= 3, 20)
         os.killpg(rtx.process.pid, signal.SIGINT)
         assert rtx.end(10) == 0
@@ -119,9 +118,8 @@ def test_ctrl_c_ends_a_whole_run_at_any_moment():
         assert rtx.leftovers() == []
 
 
-@pytest.mark.usefixtures("weights")
 def test_children_of_a_killed_supervisor_end_within_5_s():
-    with Running("run", SMALL, "--show", "none") as rtx:
+    with Running("run", HALL, "--show", "none") as rtx:
         until(lambda: len(rtx.children()) >= 3 and list(rtx.sockets.glob("rtx-*/maps-0")), 30)
         rtx.process.kill()
         rtx.process.wait()
@@ -138,9 +136,8 @@ def test_a_camera_that_is_dead_from_the_start_does_not_stop_the_other():
         assert run.going_on
 
 
-@pytest.mark.usefixtures("weights")
 def test_cameras_that_are_due_together_are_one_batch():
-    sources = [f"{SMALL}&seed={seed}" for seed in (1, 2, 3)]
+    sources = [f"{HALL}&seed={seed}" for seed in (1, 2, 3)]
     with watched(*sources) as run:
         run.until(lambda: run.count("worker", "largest_batch") > 1, 60)
         assert run.count("worker", "explained") > run.count("worker", "batches")

@@ -82,8 +82,8 @@ def slowly(truth: Truth, side: int, rect: Rect) -> tuple[NDArray[np.int64], NDAr
 def shown(request: pytest.FixtureRequest) -> Truth:
     """A drawn frame of 640 x 360."""
     action, extra = request.param
-    (moment,) = Scene(Cast.draw(3, action=action, extra=extra), 360, 640).moments(np.array([0.8], np.float32))
-    return truth_of(moment)
+    (moment,) = Scene(Cast.draw(3, action=action, extra=extra), 360, 640).moments(np.array([0.8]))
+    return truth_of(moment, 0.8)
 
 
 RECTS = {
@@ -122,10 +122,10 @@ def test_a_disc_lies_about_its_centre(where: str, x: float, y: float):
 
 def test_at_the_frames_own_size_regions_are_what_was_drawn():
     scene = Scene(Cast.draw(3, action="punch", extra="ball"), SIDE, SIDE)
-    (moment,) = scene.moments(np.array([0.8], np.float32))
+    (moment,) = scene.moments(np.array([0.8]))
     labels = np.empty((SIDE, SIDE), np.uint8)
     label_picture(moment.strokes, labels)
-    np.testing.assert_array_equal(regions(truth_of(moment), SIDE, SIDE, WHOLE) > 0, labels > 0)
+    np.testing.assert_array_equal(regions(truth_of(moment, 0.8), SIDE, SIDE, WHOLE) > 0, labels > 0)
 
 
 def test_what_lies_in_front_hides_what_lies_behind():

@@ -75,6 +75,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     late: bool
     motion_share: float | None
     truth: TruthHeader | None
+    right: bool | None
+    """Is the first class the true one? null where nobody knows, and where the clip shows two acts."""
     hits: HitRates | None
     """How often the heat's maximum lay on the figure of late: body, acting limbs, chances of both, frames."""
     seen: tuple[float, float, float, float] | None
@@ -141,6 +143,7 @@ class Shot:
                 late=view.late,
                 motion_share=view.motion_share,
                 truth=None if view.truth is None else TruthHeader.of(view.truth, across, down),
+                right=view.right,
                 hits=view.hits,
                 rect=rect and (rect.x * across, rect.y * down, rect.width * across, rect.height * down),
                 seen=seen and (seen.x * across, seen.y * down, seen.width * across, seen.height * down),

@@ -170,14 +170,12 @@ class Tile {
     this.tick();
   }
 
-  describeTruth({ truth, top, hits }) {
+  describeTruth({ truth, right, hits }) {
     const node = this.part(".truth");
     node.hidden = truth === null;
     if (truth !== null) {
-      const said = top.length > 0;
-      const right = said && top[0].label === truth.action;
-      node.dataset.right = said ? String(right) : "";
-      write(this.part(".truth .mark"), said ? (right ? "✓" : "✗") : "");
+      node.dataset.right = right === null ? "" : String(right);
+      write(this.part(".truth .mark"), right === null ? "" : right ? "✓" : "✗");
       write(this.part(".truth .words"), `Truth: ${truth.action}`);
       if (byId("truth").hidden) byId("truth").hidden = false;
     }
