@@ -90,7 +90,7 @@ def _memory(path: str, explainer: str) -> dict[str, float]:
     engine = _engine(explainer, path == PATHS[0])
     pictures = np.zeros((40, 112, 112, 3), np.uint8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    past, state = Past(16), 0.0
+    past = Past(16)
     for number in range(16, 40):
         if engine.follows:
             engine.run(pictures[None, number : number + 1], pasts=[past])

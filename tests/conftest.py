@@ -40,6 +40,12 @@ def weights() -> Path:
 
 
 @pytest.fixture(scope="session")
+def figures() -> TorchBackend:
+    """The hall's own network, with the weights that come with rtx."""
+    return load("figures", device="cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
 def i3d(weights: Path) -> TorchBackend:
     """I3D with its real weights in fp32."""
     return load("i3d-k400", device="cpu", precision="fp32", threads=1)

@@ -30,6 +30,13 @@ def size_of(text: str, source: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def whole_of(name: str, text: str, most: int, source: str) -> int:
+    """A whole number from 0."""
+    if not re.fullmatch(r"\d{1,12}", text) or int(text) > most:
+        raise UserError(f"source {source!r}: {name} is {text!r}; expected a whole number from 0 to {most}")
+    return int(text)
+
+
 def number_of(name: str, text: str, least: float, most: float, source: str) -> float:
     """A number within bounds."""
     match = re.fullmatch(r"\d+(\.\d+)?", text)

@@ -8,7 +8,7 @@ import numpy as np
 
 from rtx.capture.canvas import mirror_in_place
 from rtx.capture.clockbars import draw_clock
-from rtx.capture.options import number_of, options_of, size_of
+from rtx.capture.options import number_of, options_of, size_of, whole_of
 from rtx.capture.pace import wait_until
 from rtx.capture.source import Canvas, SourceLost, Stamp
 from rtx.clock import NS_PER_S, now
@@ -33,9 +33,9 @@ class SceneCamera:
         self._width, self._height = camera.width or 1280, camera.height or 720
         if "size" in options:
             self._width, self._height = size_of(options["size"], source)
-        self._fps = number_of("fps", options["fps"], 1, 1000, source) if "fps" in options else camera.fps or 30.0
-        self._seed = int(number_of("seed", options.get("seed", "1"), 0, 2**32 - 1, source))
-        self._clock = number_of("clock", options.get("clock", "0"), 0, 1, source) > 0
+        self._fps = number_of("fps", options["fps"], 1, 240, source) if "fps" in options else camera.fps or 30.0
+        self._seed = whole_of("seed", options.get("seed", "1"), 2**32 - 1, source)
+        self._clock = whole_of("clock", options.get("clock", "0"), 1, source) > 0
         self._mirror = camera.mirror
         self._stop = stop or threading.Event()
         self.live = camera.pace == "realtime"

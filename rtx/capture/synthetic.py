@@ -10,7 +10,7 @@ import numpy as np
 
 from rtx.capture.canvas import mirror_in_place
 from rtx.capture.clockbars import draw_clock
-from rtx.capture.options import number_of, options_of, size_of
+from rtx.capture.options import number_of, options_of, size_of, whole_of
 from rtx.capture.pace import wait_until
 from rtx.capture.source import Canvas, Pixels, SourceLost, Stamp
 from rtx.clock import NS_PER_S, now
@@ -34,7 +34,7 @@ class Synthetic:
         self._fps = camera.fps or 30.0
         if "fps" in options:
             self._fps = number_of("fps", options["fps"], 1, 1000, source)
-        self._seed = int(number_of("seed", options.get("seed", "1"), 0, 2**32 - 1, source))
+        self._seed = whole_of("seed", options.get("seed", "1"), 2**32 - 1, source)
         self._mirror = camera.mirror
         self._stop = stop or threading.Event()
         self.live = camera.pace == "realtime"

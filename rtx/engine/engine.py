@@ -39,9 +39,7 @@ class Batch:
 class Engine:
     """Loads once; `run` may be called from one thread at a time."""
 
-    def __init__(
-        self, backend: TorchBackend, explainer: str, target: str | None = None, continual: bool = True
-    ):  # fmt: skip
+    def __init__(self, backend: TorchBackend, explainer: str, target: str | None = None, continual: bool = True):
         self.backend = backend
         self.continual = continual
         self.card = backend.card

@@ -1,14 +1,18 @@
 """How `models/figures` is made: `python -m rtx.learn.figures` draws scenes, trains on them and writes the folder.
 
-Plain cross-entropy on the action. Nothing tells the network where to look: on it explainers are judged.
+Plain cross-entropy on the action, and nothing else: no loss knows where the figure is, because on this network
+explainers are judged. What does know it is the way the first two phases are framed: they are close-ups of where the
+figure stands. The last phase sees whole pictures.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -23,15 +27,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rtx import resources
+from rtx.fetch import sha256
+from rtx.nets import cards
 from rtx.nets.causal import Causal
 from rtx.scenes.actions import LABELS
 from rtx.scenes.film import film
 from rtx.scenes.scene import EXTRAS, Cast, Extra
 
-SIZE = 112
-WINDOW = 16
-"""Feature frames that are pooled."""
-MEAN, STD = 127.5, 63.75
+NAME = "figures"
+SPEC = cards.card(NAME).clip
+SIZE, WINDOW = SPEC.size, SPEC.frames
 
 BATCH = 32
 PHASES = ((1000, 64, (10, 18)), (600, 88, (12, 22)), (800, SIZE, (16, 28)))
@@ -41,31 +46,42 @@ STEPS = sum(steps for steps, _, _ in PHASES)
 FPS = (8.0, 32.0)
 RATE, DECAY, SMOOTHING, DROP = 2e-3, 0.03, 0.05, 0.2
 WARM_UP = 60
+KEEP_EVERY = 50
+"""Steps."""
 LARGE_SHARE = 0.3
 """So many scenes are drawn at twice the size and shrunk, as a camera's picture is."""
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--to", type=Path, default=resources.MODELS / "figures", help="folder of the result")
+    options.add_argument("--to", type=Path, default=resources.MODELS / NAME, help="folder of the result")
     chosen = options.parse_args()
     cv2.setNumThreads(1)
-    torch.manual_seed(0)
-    network, curve, seconds = train(resources.cache() / "training" / "figures.pt")
+    checkpoint = resources.cache() / "training" / f"{NAME}.pt"
+    network, curve, seconds = train(checkpoint)
     plain = network.eval().folded()
-    chosen.to.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: value.contiguous() for name, value in plain.state_dict().items()}, chosen.to / "weights.safetensors"
-    )
     about = {
         "recipe": {
             "phases (steps, pixels, frames)": PHASES, "batch": BATCH, "fps": FPS, "rate": RATE, "decay": DECAY,
             "label_smoothing": SMOOTHING, "dropout": DROP, "drawn_large": LARGE_SHARE, "seed": 0,
+            "framing": f"where fewer than {SIZE} pixels: close-ups cut from {SIZE} around where the figure stands",
         },
         "parameters": sum(p.numel() for p in plain.parameters()), "seconds": round(seconds),
         "torch": torch.__version__, "threads": torch.get_num_threads(), "curve": curve, "held_out": report(plain),
     }  # fmt: skip
-    (chosen.to / "training.json").write_text(json.dumps(about, indent=1) + "\n")
+    write(chosen.to, plain, about)
+    checkpoint.unlink()
+
+
+def write(folder: Path, network: Causal, about: dict[str, Any]) -> None:
+    """The model's folder: weights, labels, how they were made, and the card with the weights' hash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / "weights.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    (folder / "training.json").write_text(json.dumps(about, indent=1) + "\n")
+    card = (resources.MODELS / NAME / "card.toml").read_text()
+    (folder / "card.toml").write_text(re.sub(r'(?<=^sha256 = ").*(?="$)', sha256(weights), card, flags=re.MULTILINE))
 
 
 def stretch(seed: int, frames: int, size: int) -> tuple[NDArray[np.uint8], int]:
@@ -86,7 +102,8 @@ def stretch(seed: int, frames: int, size: int) -> tuple[NDArray[np.uint8], int]:
 def normalised(clips: NDArray[np.uint8]) -> Tensor:
     """N T H W 3 (BGR) -> N 3 T H W (RGB), as the card says."""
     channels_first = torch.from_numpy(clips).flip(-1).permute(0, 4, 1, 2, 3)
-    return ((channels_first.float() - MEAN) / STD).contiguous(memory_format=torch.channels_last_3d)
+    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (SPEC.mean, SPEC.std))
+    return ((channels_first.float() - mean) / std).contiguous(memory_format=torch.channels_last_3d)
 
 
 def batch(step: int) -> tuple[Tensor, Tensor]:
@@ -99,19 +116,21 @@ def batch(step: int) -> tuple[Tensor, Tensor]:
 
 
 def train(checkpoint: Path) -> tuple[Causal, list[dict[str, float]], float]:
-    """The network after all steps, going on where a run before was broken off; its curve; seconds taken."""
+    """The network after all steps, going on where a run of the same recipe was broken off; its curve; seconds taken."""
+    torch.manual_seed(0)
     network = Causal(len(LABELS), training=True).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in network.parameters() if p.dim() > 1]},
         {"params": [p for p in network.parameters() if p.dim() <= 1], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(groups, RATE, weight_decay=DECAY)
-    first, seconds, curve = 0, 0.0, []
+    first, seconds, curve, recipe = 0, 0.0, [], digest(network)
     if checkpoint.exists():
         kept: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        if kept["steps"] == STEPS:
+        if kept["recipe"] == recipe:
             network.load_state_dict(kept["network"])
             optimiser.load_state_dict(kept["optimiser"])
+            torch.set_rng_state(kept["random"])
             first, seconds, curve = kept["step"], kept["seconds"], kept["curve"]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
@@ -123,19 +142,31 @@ def train(checkpoint: Path) -> tuple[Causal, list[dict[str, float]], float]:
                 group["lr"] = rate
             loss, right = learn(network.train(), optimiser, *batch(step))
             progress.update(task, advance=1, description=f"training figures, loss {loss:.3f}")
-            if (step + 1) % 50 == 0 or step + 1 == STEPS:
+            if (step + 1) % KEEP_EVERY == 0 or step + 1 == STEPS:
                 here = seconds + time.monotonic() - began
                 curve.append(
                     {"step": step + 1, "loss": round(loss, 4), "right": round(right, 4), "seconds": round(here)}
                 )
                 kept = {
-                    "steps": STEPS, "step": step + 1, "seconds": here, "curve": curve,
+                    "recipe": recipe, "step": step + 1, "seconds": here, "curve": curve,
+                    "random": torch.get_rng_state(),
                     "network": network.state_dict(), "optimiser": optimiser.state_dict(),
                 }  # fmt: skip
                 checkpoint.parent.mkdir(parents=True, exist_ok=True)
                 torch.save(kept, checkpoint.with_suffix(".new"))
                 os.replace(checkpoint.with_suffix(".new"), checkpoint)
         return network, curve, seconds + time.monotonic() - began
+
+
+def digest(network: Causal) -> str:
+    """Of all that a result depends on: numbers, labels, layers, and what the first and the last batch look like."""
+    numbers = (BATCH, PHASES, FPS, RATE, DECAY, SMOOTHING, DROP, WARM_UP, LARGE_SHARE, LABELS)
+    layers = [(name, tuple(value.shape)) for name, value in network.state_dict().items()]
+    found = hashlib.sha256(repr((numbers, layers)).encode())
+    for step in (0, STEPS - 1):
+        clips, labels = batch(step)
+        found.update(clips.numpy().tobytes() + labels.numpy().tobytes())
+    return found.hexdigest()
 
 
 def learn(network: Causal, optimiser: torch.optim.Optimizer, clips: Tensor, labels: Tensor) -> tuple[float, float]:

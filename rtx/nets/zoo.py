@@ -23,6 +23,8 @@ def build(card: Card) -> Staged:
     path = check(card)
     with torch.device("meta"):
         network = ARCHITECTURES[card.architecture](classes=len(card.labels), **card.arguments)
+    if card.causal and not isinstance(network, Causal):
+        raise UserError(f"{card.name}: causal = true, but {card.architecture!r} cannot be followed frame by frame")
     network.to_empty(device="cpu")
     try:
         network.load_folded(load_file(path))

@@ -16,9 +16,16 @@ HORIZON = 0.60
 """Where floor and wall meet, as a share of the picture's height."""
 
 
-@lru_cache(maxsize=256)
+KEPT = 256
+"""Halls up to this height are kept once they are drawn, that many: a training draws each again and again."""
+
+
 def hall(number: int, height: int, width: int, margin: int) -> Pixels:
     """Hall `number` without people, `margin` pixels larger on each side: uint8, H + 2 margin, W + 2 margin, 3, BGR."""
+    return (_kept if height <= KEPT else _drawn)(number, height, width, margin)
+
+
+def _drawn(number: int, height: int, width: int, margin: int) -> Pixels:
     random = np.random.default_rng([0x4A11, number])
     canvas = _Canvas(height, width, margin)
     wall, floor = _WALLS[random.integers(len(_WALLS))], _FLOORS[random.integers(len(_FLOORS))]
@@ -27,8 +34,11 @@ def hall(number: int, height: int, width: int, margin: int) -> Pixels:
     for piece in random.permutation(len(_EQUIPMENT))[: random.integers(2, 5)]:
         _EQUIPMENT[piece](canvas, random)
     _light(canvas, random)
+    canvas.picture.flags.writeable = False
     return canvas.picture
 
+
+_kept = lru_cache(maxsize=KEPT)(_drawn)
 
 _WALLS: tuple[Colour, ...] = (
     (208, 214, 220), (196, 206, 200), (216, 206, 196), (186, 196, 210), (170, 178, 184), (150, 158, 150),

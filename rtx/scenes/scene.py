@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import cv2
@@ -117,8 +118,9 @@ class Moment:
 class Scene:
     """A cast before a camera of height x width.
 
-    The same cast, size and times draw the same. Outlines are rounded to 1/16 pixel, so that on machines whose last
-    digits differ only single edge pixels do.
+    The same cast, size and times draw the same: bit for bit on one machine; on machines whose last digits differ, the
+    outlines within 1/16 pixel, to which they are rounded. Rarely, where a sum lies between two whole numbers, a frame
+    may there be shaken by another pixel, or take its noise from elsewhere.
     """
 
     def __init__(self, cast: Cast, height: int, width: int):
@@ -220,14 +222,9 @@ def label_picture(strokes: list[Stroke], out: NDArray[np.uint8]) -> None:
             fill(out, outline, number, sharp, 4)
 
 
-_noises: dict[tuple[int, int, int], Pixels] = {}
-
-
+@lru_cache(maxsize=8)
 def _noise(height: int, width: int, strength: int) -> Pixels:
     """Sensor noise about its mean, larger than the picture, so that each frame can take another part of it."""
-    key = (height, width, strength)
-    if key not in _noises:
-        shape = (height + _NOISE_ROOM, width + _NOISE_ROOM, 3)
-        drawn = np.random.default_rng([0x9015E, *key]).normal(_NOISE_MEAN, strength, shape)
-        _noises[key] = drawn.clip(0, 255).astype(np.uint8)
-    return _noises[key]
+    shape = (height + _NOISE_ROOM, width + _NOISE_ROOM, 3)
+    drawn = np.random.default_rng([0x9015E, height, width, strength]).normal(_NOISE_MEAN, strength, shape)
+    return drawn.clip(0, 255).astype(np.uint8)

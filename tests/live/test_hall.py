@@ -22,7 +22,7 @@ from tests.waiting import until
 SMALL = "scene:hall?seed=7&size=320x180&fps=15"
 
 
-def test_every_frame_of_a_file_like_source_is_explained_by_the_network_of_the_hall(tmp_path: Path):
+def test_every_frame_that_is_not_dropped_is_explained_by_the_network_of_the_hall(tmp_path: Path):
     """`pace = "every"`: nothing is dropped, so that what is counted is what there is."""
     report, every = tmp_path / "report.json", ["--set", "camera.pace=every", "--show", "none", "--seconds", "12"]
     done = command("run", SMALL, *every, "--report", str(report))
@@ -32,7 +32,8 @@ def test_every_frame_of_a_file_like_source_is_explained_by_the_network_of_the_ha
     assert found["precision"] == "fp32"
     # All but the first 15, and those that the end cut off.
     assert found["explained"] >= found["shown"] - 17 > 30
-    assert found["truth"]["judged"] >= found["explained"] - 2
+    # Clips that show two acts are not judged: one second in five.
+    assert 0.7 * found["explained"] <= found["truth"]["judged"] < found["explained"]
     assert found["truth"]["right"] > 0.5
     assert found["truth"]["body"] > 3 * found["truth"]["body_chance"]
 
@@ -64,13 +65,17 @@ def test_views_of_a_stream_hold_class_heat_and_truth():
 
 
 def test_two_halls_are_followed_by_one_network_turned_on_or_off(tmp_path: Path):
+    forward_ms = {}
     for continual in ("true", "false"):
         report = tmp_path / f"{continual}.json"
         settings = ["--set", f"worker.continual={continual}", "--show", "none", "--seconds", "8"]
         done = command("run", SMALL, SMALL.replace("7", "8", 1), *settings, "--report", str(report))
         assert done.returncode == 0, done.stderr
-        assert report_of(report)["explained"] > 10
-        assert report_of(report)["truth"]["judged"] > 10
+        found = report_of(report)
+        assert found["explained"] > 10
+        assert found["truth"]["judged"] > 10
+        forward_ms[continual] = found["ages_ms"]["forward"]["p50"]
+    assert forward_ms["false"] > 3 * forward_ms["true"]
 
 
 def test_the_hall_is_explained_like_a_file(tmp_path: Path):

@@ -137,6 +137,21 @@ def test_weights_of_another_network_are_named(network: Causal):
         Causal(11).load_folded(weights)
 
 
+def test_a_cell_has_seen_its_own_frame_and_the_past_of_its_layers(network: Causal):
+    """In time a cell lies at the frame that completed it: there a flash is seen first."""
+    x, seen = torch.zeros(1, 3, 30, 16, 16), 0
+    flash = x.clone()
+    flash[:, :, 5] = 1
+    for name, stage in network.stages.items():
+        x, flash = stage(x), stage(flash)
+        seen += sum(layer.past for layer in stage.modules() if isinstance(layer, Temporal))
+        changed = (flash - x).abs().amax(dim=(0, 1, 3, 4)).nonzero().flatten()
+        assert (int(changed[0]), int(changed[-1])) == (5, 5 + seen)
+        cells = network.cells((30, 16, 16), name)
+        assert (cells.stride[0], cells.centre[0]) == (1, 0)
+    assert seen == 14
+
+
 @pytest.mark.parametrize("dot", [(40, 40), (41, 57), (64, 32)])
 def test_every_stage_follows_a_bright_dot(dot: tuple[int, int]):
     """What a dot changes in a stage lies, by that stage's cells, where the dot is.

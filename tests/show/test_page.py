@@ -308,11 +308,11 @@ def a_truth(action: str = "wave one hand") -> Truth:
 def test_truth_is_told_and_outlined_where_it_is_known(serve: Serve, page: Page) -> None:
     sink = serve()
     visit(page, sink)
-    known = view(heat=None, truth=a_truth(), hits=HitRates(0.94, 0.5, 0.1, 0.04, 80))
+    known = view(heat=None, truth=a_truth(), right=False, hits=HitRates(0.94, 0.5, 0.1, 0.04, 80))
     plain_picture = shown(page, sink, known)
     assert np.abs(plain_picture.astype(int) - GREY).max() < 3, "no outline before it is asked for"
     assert words(page, ".truth .words") == "Truth: wave one hand"
-    assert page.get_attribute(".truth", "data-right") == "false", "it said arm wrestling"
+    assert (page.get_attribute(".truth", "data-right"), words(page, ".truth .mark")) == ("false", "✗")
     assert words(page, ".body dd") == "94 %, chance 10 %"
     assert words(page, ".limbs dd") == "50 %, chance 4 %"
     page.keyboard.press("t")
@@ -362,7 +362,7 @@ def test_controls_act_at_once_without_a_message_and_are_remembered(serve: Serve,
     at_first = shown(page, sink, view())
     assert words(page, "#opacity-word") == "60 %"
     page.evaluate("0")  # Playwright tells of frames when it is spoken to.
-    messages, frames, asked = page.evaluate("rtx.messages"), page.evaluate("rtx.frames"), len(sent)
+    messages, asked = page.evaluate("rtx.messages"), len(sent)
     assert asked == page.evaluate("rtx.sent")
 
     page.focus("#opacity")
@@ -386,7 +386,7 @@ def test_controls_act_at_once_without_a_message_and_are_remembered(serve: Serve,
     until(lambda: not differs(page, full), "heat again")
     page.click("#overlay")
 
-    assert (page.evaluate("rtx.messages"), page.evaluate("rtx.frames")) == (messages, frames)
+    assert page.evaluate("rtx.messages") == messages
     assert page.evaluate("rtx.sent") == len(sent) == asked
 
     page.reload(wait_until="commit")

@@ -45,7 +45,8 @@ class TruthHeader(msgspec.Struct, frozen=True):
         acting: list[tuple[float, ...]] = []
         distractor: list[tuple[float, ...]] = []
         for shape in truth.shapes:
-            points = tuple((shape.outline() * (across / 16, down / 16)).round(1).ravel().tolist())
+            # The middle of the first pixel is 0 in an outline, 1/2 on a canvas.
+            points = tuple(((shape.outline() / 16 + 0.5) * (across, down)).round(1).ravel().tolist())
             (distractor if shape.part == "distractor" else body).append(points)
             if shape.part in truth.acting:
                 acting.append(points)
