@@ -36,7 +36,7 @@ def numbers() -> str:
         f"torch {machine['packages']['torch']}; explainer `{run['explainer']}` in {run['precision']}; "
         f"commits {', '.join(sorted({of['commit'] for of in (handover, live, rtsp, scenes, continual, places)}))}."
     )
-    return "\n".join([*lines, "", about, "GPU: not measured."])
+    return "\n".join([*lines, "", about, "GPU: not measured.", "", *_by_action(places)])
 
 
 def _handover_rows(handover: dict[str, Any]) -> list[Row]:
@@ -124,6 +124,28 @@ def _hall_rows(
             f"{scenes['goals']['clips a second']}", "",
         ),
     ]  # fmt: skip
+
+
+def _by_action(places: dict[str, Any]) -> list[str]:
+    """Where the hottest place lies, for each action."""
+    explainers = places["explainers"]
+    names = ("cam", "ksigma", "contrast")
+    lines = [
+        f"Where the hottest place of a frame lies, over {places['clips']} held-out clips, if named rightly:",
+        "", "| action | on the figure, `cam` | on the limbs that act, `cam` | `ksigma` | `contrast` | chance |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    cam = explainers["cam"]
+    for action, body in cam["body_by_action"].items():
+        acting = [explainers[name]["acting_by_action"].get(action) for name in names]
+        chance = cam["acting_chance_by_action"][action]
+        limbs = [*(_share(value) for value in acting), _share(chance if acting[0] is not None else None)]
+        lines.append(f"| {action} | {_share(body)} | {' | '.join(limbs)} |")
+    return lines
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _rtsp_row(runs: dict[str, Any]) -> Row:

@@ -269,7 +269,7 @@ def _print_result(about: dict[str, Any], output: Path | None) -> None:
 
 
 def _yes(hit: bool | None) -> str:
-    return "none act" if hit is None else "yes" if hit else "no"
+    return "none in sight" if hit is None else "yes" if hit else "no"
 
 
 @models.command("list")

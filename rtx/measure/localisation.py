@@ -51,7 +51,7 @@ class Hit(NamedTuple):
 
     body: bool
     acting: bool | None
-    """None where nothing acts: standing."""
+    """None where no limb that acts is to be seen: standing, or out of the picture."""
     chance_body: float
     chance_acting: float
 
