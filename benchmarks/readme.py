@@ -84,7 +84,7 @@ def _hall_rows(
 ) -> list[Row]:  # fmt: skip
     hall, demo = runs["hall 720p30"], runs["the demo's two halls"]["report"]
     run, cam = hall["report"], places["explainers"]["cam"]
-    heatmap = run["ages_ms"]["heatmap"]
+    heatmap, cold = run["ages_ms"]["heatmap"], places["explainers"]["cam, cold"]
     trained = json.loads((MODELS / "figures" / "training.json").read_text())["held_out"]
     each = continual["ms_per_frame"]
     limbs = f"{cam['acting']:.2f} (chance {cam['acting_chance']:.2f})"
@@ -115,7 +115,8 @@ def _hall_rows(
             "held-out actions named rightly", f"{100 * trained['right']:.1f} %", "97 %", "",
         ),
         (
-            "hottest place on the figure (CAM)", f"{cam['body']:.2f} (chance {cam['body_chance']:.2f})",
+            "hottest place on the figure (CAM)",
+            f"{cam['body']:.2f} (chance {cam['body_chance']:.2f}); {cold['body']:.2f} on clips without a past",
             f"{places['goal_body']}", "",
         ),
         ("hottest place on the limbs that act (CAM)", limbs, "", ""),
@@ -131,7 +132,7 @@ def _by_action(places: dict[str, Any]) -> list[str]:
     explainers = places["explainers"]
     names = ("cam", "ksigma", "contrast")
     lines = [
-        f"Where the hottest place of a frame lies, over {places['clips']} held-out clips, if named rightly:",
+        f"Where the hottest place of a frame lies, of {places['clips']} held-out clips, if named rightly:",
         "", "| action | on the figure, `cam` | on the limbs that act, `cam` | `ksigma` | `contrast` | chance |",
         "| --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
