@@ -98,7 +98,7 @@ def _hall_rows(
             f"{goals['heatmap age p95 ms']:.0f} ms (p95)", "",
         ),
         (
-            "age stated against age off the pixels, p95", f"{hall['reported_off_by_ms']['p95']:.0f} ms",
+            "age stated against age off the pixels, p95", f"{hall['reported_off_by_ms']['p95']:.1f} ms",
             f"{goals['age reported against pixels ms']:.0f} ms", "",
         ),
         (

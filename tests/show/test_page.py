@@ -313,8 +313,8 @@ def test_truth_is_told_and_outlined_where_it_is_known(serve: Serve, page: Page) 
     assert np.abs(plain_picture.astype(int) - GREY).max() < 3, "no outline before it is asked for"
     assert words(page, ".truth .words") == "Truth: wave one hand"
     assert (page.get_attribute(".truth", "data-right"), words(page, ".truth .mark")) == ("false", "✗")
-    assert words(page, ".body dd") == "94 %, chance 10 %"
-    assert words(page, ".limbs dd") == "50 %, chance 4 %"
+    assert page.locator(".body dd").all_inner_texts() == ["94 %", "chance 10 %"]
+    assert page.locator(".limbs dd").all_inner_texts() == ["50 %", "chance 4 %"]
     page.keyboard.press("t")
     until(lambda: differs(page, plain_picture), "an outline")
     drawn = canvas(page).astype(int)

@@ -180,8 +180,10 @@ class Tile {
       if (byId("truth").hidden) byId("truth").hidden = false;
     }
     const [body, limbs, bodyChance, limbsChance] = hits ?? [null, null, null, null];
-    fact(this.part(".body"), body, (share) => `${percent(share)}, chance ${percent(bodyChance)}`);
-    fact(this.part(".limbs"), limbs, (share) => `${percent(share)}, chance ${percent(limbsChance)}`);
+    fact(this.part(".body"), body, percent);
+    fact(this.part(".limbs"), limbs, percent);
+    write(this.part(".body .chance"), `chance ${percent(bodyChance)}`);
+    write(this.part(".limbs .chance"), `chance ${percent(limbsChance)}`);
   }
 
   get heatmapAge() {
