@@ -57,7 +57,7 @@ class Engine:
     @property
     def follows(self) -> bool:
         """Streams are followed frame by frame."""
-        return self.card.causal and self.continual
+        return self.card.causal and self.continual and self.chain.reads == "features"
 
     def warm_up(self) -> None:
         """The first pass on a device takes longest; nobody should wait for it."""

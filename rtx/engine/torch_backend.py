@@ -71,11 +71,13 @@ class TorchBackend:
         network = build(card).to(self.device, _DTYPES[self.precision])
         self.network: Staged = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         # The head is small and its sums decide the class: always in float32.
-        self.network.weight.data = self.network.weight.data.float()
-        self.network.bias.data = self.network.bias.data.float()
+        for name, parameter in self.network.named_parameters():
+            if not name.startswith("stages."):
+                parameter.data = parameter.data.float()
         clip = card.clip
         self._mean = torch.tensor(clip.mean, device=self.device).view(1, 3, 1, 1, 1)
         self._std = torch.tensor(clip.std, device=self.device).view(1, 3, 1, 1, 1)
+        self._bounds = -self._mean / self._std, (255 - self._mean) / self._std
 
     def normalise(self, frames: NDArray[np.uint8]) -> Tensor:
         """N T H W 3 BGR uint8 -> N 3 T H W RGB on the device, as the network wants it."""
@@ -95,9 +97,13 @@ class TorchBackend:
         """The next frame N 1 H W 3 of each of N streams, which their states then remember; features of their last T."""
         assert isinstance(self.network, Causal)
         newest = self.normalise(frames)
-        return self._explainable(newest, self.network.advance(newest[:, :, 0], pasts), targets, pasts[0].frames)
+        return self._explainable(
+            newest, self.network.advance(newest[:, :, 0], pasts), targets, pasts[0].frames, whole=False
+        )
 
-    def _explainable(self, clip: Tensor, features: Tensor, targets: list[int | None], frames: int) -> Forward:
+    def _explainable(
+        self, clip: Tensor, features: Tensor, targets: list[int | None], frames: int, whole: bool = True
+    ) -> Forward:
         logits = self.network.classify(features)
         top = logits.argmax(dim=1)
         target = torch.stack(
@@ -107,11 +113,14 @@ class TorchBackend:
             clip=clip,
             features=features,
             logits=logits,
-            weight=self.network.weight,
+            weight=self.network.linear,
             pooling=self.network.pooling(int(features.shape[2])),
             target=target,
             cells=self.network.cells((frames, int(clip.shape[3]), int(clip.shape[4]))),
             frames=frames,
+            network=self.network if whole else None,
+            bounds=self._bounds,
+            chosen=self.card.layers,
         )
 
     def finish(self) -> None:

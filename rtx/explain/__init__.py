@@ -6,7 +6,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from rtx.explain import features, selective  # noqa: F401  (declares the explainers)
+from rtx.explain import features, gradients, propagation, selective  # noqa: F401  (declares the explainers)
 
 
 class _CallableRoom(ModuleType):

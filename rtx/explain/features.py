@@ -4,6 +4,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from rtx.errors import UserError
 from rtx.explain.registry import OfClass, Range, explainer
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def cam(
     mean of the map is then the logit less its bias, but the newest frame may look weaker than it is.
     `interpolation="spline"` resizes to N T H W as the authors do; it overshoots.
     """
-    w = forward.weight[forward.target]  # N K
+    w = _head(forward)[forward.target]  # N K
     if tau > 0:
         w = w * (w >= w.quantile(tau, dim=1, keepdim=True))
     return _linear(forward, w, pooled, interpolation)
@@ -70,7 +71,14 @@ def contrast(forward: "Forward", *, against: Annotated[int | None, OfClass()] = 
         other = others.argmax(dim=1)
     else:
         other = forward.target.new_full(forward.target.shape, against)
-    return _linear(forward, forward.weight[forward.target] - forward.weight[other], pooled, "linear")
+    return _linear(forward, _head(forward)[forward.target] - _head(forward)[other], pooled, "linear")
+
+
+def _head(forward: "Forward") -> "Tensor":
+    """The linear head: M K. UserError where there is none."""
+    if forward.weight is None:
+        raise UserError("cam and contrast need a head of pooling and one linear layer; take grad_cam or layer_cam")
+    return forward.weight
 
 
 def _linear(forward: "Forward", w: "Tensor", pooled: bool, interpolation: str) -> "Tensor":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -39,7 +40,7 @@ def matrices(forward: Forward, relevance: Tensor, spline: bool = False) -> Matri
     """Interpolation along t, y, x of a map N t h w of this forward pass."""
     cells = cells_of(forward, relevance)
     found = zip(relevance.shape[1:], forward.input_size, cells.stride, cells.centre, strict=True)
-    t, y, x = (torch.from_numpy(axis(*about, spline)).to(relevance.device) for about in found)
+    t, y, x = (torch.from_numpy(axis(*about, spline)).to(relevance) for about in found)
     return t, y, x
 
 
@@ -54,3 +55,9 @@ def apply(relevance: Tensor, along: Matrices) -> Tensor:
 def upsample(forward: Forward, relevance: Tensor, spline: bool = False) -> Tensor:
     """The map at clip resolution: N t h w -> N T H W."""
     return apply(relevance, matrices(forward, relevance, spline))
+
+
+def upsample_layer(forward: Forward, layer: str, relevance: Tensor) -> Tensor:
+    """A layer's map at clip resolution, its cells where they lie: N t h w -> N T H W."""
+    cells = forward.whole.cells(forward.input_size, layer)
+    return upsample(replace(forward, cells=cells), relevance)

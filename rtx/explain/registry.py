@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,10 @@ class Range:
     high: float
 
 
+class OfLayer:
+    """Marks a parameter that names a layer of the network."""
+
+
 class OfClass:
     """Marks a parameter that names a class of the model, by name or number."""
 
@@ -36,6 +41,7 @@ class Parameter:
     choices: tuple[Any, ...] = ()
     range: Range | None = None
     of_class: bool = False
+    of_layer: bool = False
 
     def checked(self, value: Any, explainer: str) -> Any:
         """The value, if it may be one. Raises UserError."""
@@ -43,6 +49,10 @@ class Parameter:
         if self.of_class:
             if value is not None and not isinstance(value, str | int):
                 raise UserError(f"{where}: expected a class's name or number")
+            return value
+        if self.of_layer:
+            if value is not None and not isinstance(value, str):
+                raise UserError(f"{where}: expected a layer's name")
             return value
         if self.choices:
             if value not in self.choices:
@@ -82,7 +92,22 @@ DECLARED: dict[str, Declaration] = {}
 
 def explainer(*, reads: Reads, paper: str, class_blind: bool = False) -> Callable[[F], F]:
     """Register `function(forward, *, parameters) -> N t h w` under its name."""
-    return lambda function: _declare(function, reads, class_blind, paper)
+    return lambda function: _declare(
+        function if reads == "features" else _differentiable(function), reads, class_blind, paper
+    )
+
+
+def _differentiable(function: F) -> F:
+    """Whatever mode the caller is in, gradients can be taken within; what comes out has none."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        with torch.inference_mode(False), torch.enable_grad():
+            return function(*args, **kwargs).detach()
+
+    return run  # type: ignore[return-value]
 
 
 def step(*, paper: str) -> Callable[[F], F]:
@@ -112,7 +137,8 @@ def _parameter(name: str, parameter: inspect.Parameter) -> Parameter:
     kind = annotation if isinstance(annotation, type) else str
     limits = next((note for note in notes if isinstance(note, Range)), None)
     of_class = any(isinstance(note, OfClass) for note in notes)
-    return Parameter(name, parameter.default, kind, choices, limits, of_class)
+    of_layer = any(isinstance(note, OfLayer) for note in notes)
+    return Parameter(name, parameter.default, kind, choices, limits, of_class, of_layer)
 
 
 @dataclass(frozen=True)
@@ -140,6 +166,13 @@ class Chain:
     @property
     def class_blind(self) -> bool:
         return self.calls[0].declaration.class_blind
+
+    @property
+    def reads(self) -> Reads:
+        """What its explainer needs of the forward pass."""
+        reads = self.calls[0].declaration.reads
+        assert reads is not None
+        return reads
 
     @property
     def name(self) -> str:

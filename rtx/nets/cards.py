@@ -53,6 +53,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `auto` means for this model: the quickest that the device has, or fp32."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of the architecture."""
+    layers: tuple[str, ...] = ()
+    """Stages that explainers of several stages look at (3DCam); none: all of them."""
     peaks: dict[str, float] = {}
     """A map's usual maximum on clear evidence, by explainer: what counts as full heat before anything was seen."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtx.errors import UserError, unknown
 from rtx.link.wire import Cells
+from rtx.nets.record import Recorded, record
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,8 @@ class Forward:
     """The last stage's output: N K t h w."""
     logits: Tensor
     """N M, before softmax, float32."""
-    weight: Tensor
-    """The linear head: M K, float32."""
+    weight: Tensor | None
+    """The linear head: M K, float32; None where the head is more than pooling and one linear layer."""
     pooling: Tensor
     """How much the head's pooling weighs each feature frame: t, mean 1."""
     target: Tensor
@@ -31,11 +36,52 @@ class Forward:
     """Where the features' cells lie in the clip."""
     frames: int
     """Frames of the clip, T, as the camera gave them."""
+    network: Staged | None = None
+    """What made the pass, where the whole clip is at hand: gradients and relevance are read off a recorded pass."""
+    bounds: tuple[Tensor, Tensor] | None = None
+    """Least and largest value that a pixel of the clip can have: 1 C 1 1 1 each."""
+    chosen: tuple[str, ...] = ()
+    """Stages that explainers of several stages look at, first to last; none: all."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Stages that explainers of several stages look at; the last one gives the features."""
+        return self.chosen or tuple(self.whole.stages)
+
+    def record(
+        self,
+        layers: Collection[str],
+        rules: AbstractContextManager[Any] | None = None,
+        marked: Callable[[Tensor], Tensor] = lambda clip: clip,
+    ) -> Recorded:
+        """The pass again, with what these stages gave; see `rtx.nets.record`. UserError for one that does not exist."""
+        network = self.whole
+        for name in layers:
+            if name not in network.stages:
+                raise unknown("layer", name, network.stages)
+        return record(network, self.clip, [f"stages.{name}" for name in layers], rules, marked)
+
+    @property
+    def whole(self) -> Staged:
+        """The network. UserError where only features are at hand."""
+        if self.network is None:
+            raise UserError("this explainer reads the whole clip, but a stream is followed frame by frame here")
+        return self.network
+
+    def score(self, logits: Tensor) -> Tensor:
+        """The class's score, of logits N M: N."""
+        # A tensor of inference mode takes no part in a backward pass; its copy does.
+        return logits.gather(1, self.target.clone()[:, None])[:, 0]
 
     @property
     def input_size(self) -> tuple[int, int, int]:
         """T H W of the clip."""
         return self.frames, int(self.clip.shape[-2]), int(self.clip.shape[-1])
+
+
+def exact(x: Tensor) -> Tensor:
+    """In float32 at least: sums in half precision are off by per cents."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 Layer = tuple[int, int] | tuple[int, int, int]
@@ -44,18 +90,24 @@ Layers = Sequence[Layer]
 
 
 class Staged(nn.Module):
-    """Named stages, one after another, then a head of pooling and one linear layer.
+    """Named stages, one after another, then a head.
 
-    Subclasses set `stages`, `weight` (M K) and `bias` (M), and override `pooling` where the mean is not plain.
+    Where the head is pooling and one linear layer, subclasses set `weight` (M K) and `bias` (M), and override `pooling`
+    if its mean is not plain; else they override `classify`.
     """
 
     stages: nn.ModuleDict
-    weight: nn.Parameter
-    bias: nn.Parameter
+    weight: Tensor
+    bias: Tensor
 
     def pooling(self, frames: int) -> Tensor:
         """Weight of each of `frames` feature frames in the head's mean: t, mean 1."""
-        return torch.ones(frames, device=self.weight.device)
+        return torch.ones(frames)
+
+    @property
+    def linear(self) -> Tensor | None:
+        """The head's weights M K, where it is pooling and one linear layer."""
+        return getattr(self, "weight", None)
 
     def extract(self, clip: Tensor) -> Tensor:
         """Features N K t h w of a clip N C T H W."""
@@ -65,9 +117,9 @@ class Staged(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits N M of features N K t h w, in float32."""
-        per_frame = features.float().mean(dim=(3, 4))
-        pooled = (per_frame * self.pooling(features.shape[2])).mean(dim=2)
-        return pooled @ self.weight.T + self.bias
+        per_frame = exact(features).mean(dim=(3, 4))
+        pooled = (per_frame * self.pooling(features.shape[2]).to(per_frame)).mean(dim=2)
+        return F.linear(pooled, self.weight, self.bias)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Logits N M of a clip N C T H W."""

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from rtx.errors import UserError
 from rtx.explain.chain import chain_for
-from rtx.explain.registry import DECLARED, parse
+from rtx.explain.registry import DECLARED, Reads, parse
 
 LABELS = ("bowling", "playing cricket", "playing tennis")
 
 
 @pytest.mark.parametrize(
-    "text", ["ksigma", "ksigma(k=2.5)", "cam(tau=0.5) | selective(n=2.0)", "ksigma(weights='channel')"]
+    "text",
+    [
+        "ksigma",
+        "ksigma(k=2.5)",
+        "cam(tau=0.5) | selective(n=2.0)",
+        "ksigma(weights='channel')",
+        "cam3d(layer='Mixed_4f')",
+    ],
 )
 def test_chains_read_back_as_they_were_written(text: str):
     assert str(parse(text)) == text
@@ -25,6 +34,7 @@ def test_chains_read_back_as_they_were_written(text: str):
         ("ksigma(k=9)", r"ksigma\(k=9\): out of range, k is 0..6"),
         ("ksigma(kk=2)", "did you mean 'k'"),
         ("ksigma(k='a')", "expected a number"),
+        ("cam3d(layer=3)", r"cam3d\(layer=3\): expected a layer's name"),
         ("ksigma(k=True)", "expected a number"),
         ("ksigma(per_frame=1)", "expected True or False"),
         ("ksigma(weights='frames')", "did you mean 'frame'"),
@@ -57,4 +67,4 @@ def test_each_declares_what_it_reads_and_where_it_comes_from():
     for declaration in DECLARED.values():
         assert declaration.paper
         assert declaration.summary.endswith((".", ":"))
-        assert declaration.is_step or declaration.reads == "features"
+        assert declaration.is_step or declaration.reads in get_args(Reads)

@@ -1,0 +1,285 @@
+"""Propagation rules: for each operation, which contributions share the relevance of its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from rtx.errors import UserError
+
+Layer = Callable[[Tensor, Tensor], Tensor]
+"""A layer less its bias: input and weight to output, linear in each."""
+
+
+class Made(NamedTuple):
+    """How an output was made: a map that is linear in all its parts together, and the parts that went in."""
+
+    parts: tuple[Tensor, ...]
+    of: Callable[..., Tensor]
+
+
+Rule = Callable[[Tensor, Tensor, Layer], Made]
+
+
+def z_plus(x: Tensor, weight: Tensor, layer: Layer) -> Made:
+    """What speaks for an output: x+ w+ and x- w-. After a ReLU there is no x-."""
+    if bool((x >= 0).all()):
+        return Made((x,), lambda x: layer(x, weight.clamp(min=0)))
+    parts = x.clamp(min=0), x.clamp(max=0)
+    return Made(parts, lambda up, down: layer(up, weight.clamp(min=0)) + layer(down, weight.clamp(max=0)))
+
+
+def z_box(x: Tensor, weight: Tensor, layer: Layer) -> Made:
+    """At the clip, whose values lie between low and high: x w - low w+ - high w-, none of it negative."""
+    low, high = x.bounds  # type: ignore[attr-defined]
+
+    def of(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return layer(x, weight) - layer(low, weight.clamp(min=0)) - layer(high, weight.clamp(max=0))
+
+    return Made((x, low, high), of)
+
+
+def whole(x: Tensor, weight: Tensor, layer: Layer) -> Made:
+    """All that made an output, what speaks for it and what against (the epsilon rule)."""
+    return Made((x,), lambda x: layer(x, weight))
+
+
+class Rules(NamedTuple):
+    """Which rule holds where."""
+
+    clip: Rule
+    """In the layer that sees the clip."""
+    convolution: Rule
+    linear: Rule
+    pooling: Literal["winner", "proportional"] = "winner"
+    """Max pooling hands all to the winner, or shares as average pooling does."""
+    positive: bool = True
+    """Where branches are added or averaged, only what is positive counts."""
+    epsilon: float = 0.0
+    """Added to denominators, as a share of the largest."""
+
+
+DEEP_TAYLOR = Rules(clip=z_box, convolution=z_plus, linear=z_plus)
+EPSILON = Rules(clip=whole, convolution=whole, linear=whole, positive=False, epsilon=0.01)
+COMPOSITE = Rules(clip=z_box, convolution=z_plus, linear=whole, epsilon=0.01)
+
+
+class _Shared(torch.autograd.Function):
+    """A value whose relevance goes to what made it: each part times what it would give more, over the whole."""
+
+    @staticmethod
+    def forward(ctx: Any, at: Propagating, made: Made, owners: tuple[int, ...], value: Tensor, *xs: Tensor) -> Tensor:
+        ctx.at, ctx.made, ctx.owners, ctx.inputs = at, made, owners, len(xs)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> Any:
+        with torch.enable_grad():
+            parts = [part.detach().requires_grad_() for part in ctx.made.parts]
+            z = ctx.made.of(*parts)
+        below, epsilon = z.detach(), ctx.at.rules.epsilon
+        if epsilon:
+            below = below + epsilon * below.abs().amax() * torch.where(below >= 0, 1.0, -1.0)
+        nobody = below == 0
+        ctx.at.lost = ctx.at.lost + (relevance * nobody).flatten(1).sum(dim=1)
+        share = torch.where(nobody, 0.0, relevance / below)
+        back: list[Tensor | None] = [None] * ctx.inputs
+        for owner, part, more in zip(ctx.owners, parts, torch.autograd.grad(z, parts, share), strict=True):
+            of = part.detach() * more
+            back[owner] = of if back[owner] is None else back[owner] + of
+        return None, None, None, None, *back
+
+
+class _Passed(torch.autograd.Function):
+    """A value whose relevance goes on as it is."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, x: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> Any:
+        return None, relevance
+
+
+class Propagating(TorchFunctionMode):
+    """While it holds, operations hand back relevance where else they would a gradient.
+
+    `bounds`: least and largest value of a pixel of the clip, each 1 C 1 1 1.
+    """
+
+    def __init__(self, rules: Rules, bounds: tuple[Tensor, Tensor]):
+        super().__init__()
+        self.rules, self.bounds = rules, bounds
+        self.lost: Tensor | float = 0.0
+        """Relevance of outputs that nothing contributed to, e.g. that a bias alone made: N, once it was handed back."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not torch.is_grad_enabled() or not any(_depends(value) for value in (*args, *kwargs.values())):
+            return func(*args, **kwargs)
+        if func in _OPERATIONS:
+            return _OPERATIONS[func](self, func, *args, **kwargs)
+        out = func(*args, **kwargs)
+        if func not in _PASSING and _depends(out):
+            raise UserError(
+                f"no rule says how {getattr(func, '__name__', func)} hands relevance on; "
+                "take an explainer that reads gradients, e.g. grad_cam"
+            )
+        return out
+
+    def clip(self, x: Tensor) -> Tensor:
+        """Mark the clip, in single precision, so that its first layer is known."""
+        x = x.detach().to(torch.promote_types(x.dtype, torch.float32)).requires_grad_()
+        x.bounds = tuple(bound.expand_as(x) for bound in self.bounds)  # type: ignore[attr-defined]
+        return x
+
+    def share(self, value: Tensor, made: Made, *xs: Tensor) -> Tensor:
+        owners = tuple(range(len(xs))) if len(xs) > 1 else (0,) * len(made.parts)
+        return _Shared.apply(self, made, owners, value, *xs)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _depends(value: Any) -> bool:
+    """Does relevance come from here?"""
+    if isinstance(value, Tensor):
+        return value.requires_grad
+    return isinstance(value, list | tuple) and any(map(_depends, value))
+
+
+def _weighted(
+    at: Propagating, func: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None, *about: Any, **named: Any
+) -> Tensor:
+    """A convolution or a linear layer, in the clip's precision; its bias takes nothing."""
+    weight = weight.to(x)
+    bias = None if bias is None else bias.to(x)
+
+    def layer(x: Tensor, weight: Tensor) -> Tensor:
+        return func(x, weight, None, *about, **named)  # type: ignore[no-any-return]
+
+    rules = at.rules
+    rule = rules.clip if hasattr(x, "bounds") else rules.linear if func is F.linear else rules.convolution
+    with torch.no_grad():
+        made, value = rule(x, weight, layer), func(x, weight, bias, *about, **named)
+    out = at.share(value, made, x)
+    out.layer = (func, x, weight, bias, about, named)  # type: ignore[attr-defined]
+    return out
+
+
+def _batch_norm(
+    at: Propagating, func: Any, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None = None,
+    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """Folded into the layer before it; where there is none, a layer of one weight a channel."""
+    if training:
+        raise UserError("BatchNorm is in training mode; call .eval() on the network first")
+    with torch.no_grad():
+        scale = (torch.rsqrt(var + eps) * (1.0 if weight is None else weight)).to(x)
+        shift = ((0.0 if bias is None else bias) - mean * scale).to(x)
+    if hasattr(x, "layer"):
+        before, source, kernel, offset, about, named = x.layer
+        folded = kernel.to(x) * scale.view(-1, *(1,) * (kernel.dim() - 1))
+        return _weighted(
+            at, before, source, folded, shift if offset is None else offset * scale + shift, *about, **named
+        )
+    shape = (1, -1, *(1,) * (x.dim() - 2))
+    with torch.no_grad():
+        rule = at.rules.clip if hasattr(x, "bounds") else at.rules.convolution
+        made = rule(x, scale.view(shape), torch.mul)
+        value = x * scale.view(shape) + shift.view(shape)
+    return at.share(value, made, x)
+
+
+def _relu(at: Propagating, func: Any, x: Tensor, inplace: bool = False) -> Tensor:
+    return _Passed.apply(x.detach().clamp(min=0), x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _max_pool(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Tensor:
+    if at.rules.pooling == "winner":
+        return func(x, *about, **named)  # type: ignore[no-any-return]
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+    said = dict(zip(names, about, strict=False)) | named
+    average = {
+        name: said[name] for name in ("kernel_size", "stride", "padding", "ceil_mode") if said.get(name) is not None
+    }
+    average_pool = {F.max_pool1d: F.avg_pool1d, F.max_pool2d: F.avg_pool2d, F.max_pool3d: F.avg_pool3d}[func]
+    with torch.no_grad():
+        value = func(x, *about, **named)
+    return at.share(value, Made((_counts(at, x),), partial(average_pool, **average)), x)
+
+
+def _average(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Tensor:
+    """Pooling by average, means and sums: linear, all weights alike."""
+    with torch.no_grad():
+        value = func(x, *about, **named)
+        made = Made((_counts(at, x),), lambda x: func(x, *about, **named))
+    return at.share(value, made, x)
+
+
+def _counts(at: Propagating, x: Tensor) -> Tensor:
+    return x.detach().clamp(min=0) if at.rules.positive else x.detach()
+
+
+def _sum(at: Propagating, func: Any, a: Any, b: Any, **named: Any) -> Tensor:
+    """Branches that meet share by what each brings."""
+    if not (_depends(a) and _depends(b)):
+        return func(a, b, **named)  # type: ignore[no-any-return]
+    if a.shape != b.shape or named:
+        raise UserError(f"no rule says how a sum of {tuple(a.shape)} and {tuple(b.shape)} hands relevance on")
+    with torch.no_grad():
+        made = Made((_counts(at, a), _counts(at, b)), torch.add)
+        value = a + b
+    return at.share(value, made, a, b)
+
+
+def _product(at: Propagating, func: Any, a: Any, b: Any) -> Tensor:
+    """With constants, e.g. of a weighted mean."""
+    if _depends(a) and _depends(b):
+        raise UserError("no rule says how a product of two activations (a gate) hands relevance on")
+    x, factor = (a, b) if _depends(a) else (b, a)
+    with torch.no_grad():
+        value = x * factor if func not in (torch.Tensor.div, torch.Tensor.__truediv__, torch.div) else x / factor
+    return _Passed.apply(value, x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _pad(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Tensor:
+    out = func(x, *about, **named)
+    if hasattr(x, "bounds"):  # A padded pixel is 0 and can be nothing else.
+        out.bounds = tuple(func(bound, *about, **named) for bound in x.bounds)
+    return out  # type: ignore[no-any-return]
+
+
+_OPERATIONS: dict[Any, Callable[..., Tensor]] = {
+    **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, F.linear), _weighted),
+    F.batch_norm: _batch_norm,
+    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), _relu),
+    **dict.fromkeys((F.max_pool1d, F.max_pool2d, F.max_pool3d), _max_pool),
+    **dict.fromkeys(
+        (
+            F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
+            F.adaptive_avg_pool3d, torch.mean, Tensor.mean, torch.sum, Tensor.sum,
+        ),
+        _average,
+    ),
+    **dict.fromkeys((torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__), _sum),
+    **dict.fromkeys(
+        (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.div, Tensor.div, Tensor.__truediv__), _product
+    ),
+    F.pad: _pad,
+}  # fmt: skip
+
+_PASSING = frozenset({
+    torch.cat, torch.concat, torch.stack, torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.view,
+    torch.permute, Tensor.permute, torch.transpose, Tensor.transpose, torch.squeeze, Tensor.squeeze, torch.unsqueeze,
+    Tensor.unsqueeze, Tensor.contiguous, Tensor.clone, torch.clone, Tensor.to, Tensor.float, Tensor.__getitem__,
+    torch.chunk, Tensor.chunk, torch.split, Tensor.split, F.dropout, F.dropout3d, F.dropout2d, Tensor.expand,
+    Tensor.view_as, Tensor.requires_grad_, torch.unbind, Tensor.unbind, torch.narrow, Tensor.narrow,
+})  # fmt: skip
+"""What moves values about without changing them: its gradient hands relevance on rightly."""
