@@ -43,4 +43,5 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.tested: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -e '.[dev]'
+	$(BIN)/pip install --quiet --no-deps captum==0.7.0 zennit==0.5.1  # With their dependencies they would bring another torch.
 	@touch $@ $(VENV)/.installed

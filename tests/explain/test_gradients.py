@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -83,6 +84,22 @@ def test_guided_backprop_cuts_negative_gradients_at_every_relu(kind: type[Staged
     network(clip)[torch.arange(2), forward.target.clone()].sum().backward()
     assert clip.grad is not None
     torch.testing.assert_close(guided_backprop(forward), clip.grad.abs().amax(dim=1))
+
+
+@pytest.mark.parametrize("kind", [Plain])
+def test_guided_backprop_is_captums(kind: type[Staged]):
+    """Of networks in which every ReLU is a module."""
+    attr = pytest.importorskip("captum.attr", reason="pip install --no-deps captum==0.7.0")
+    network, clip = a_net(kind).requires_grad_(True), a_clip()
+    forward = forward_of(network, clip)
+    theirs = copy.deepcopy(network)
+    for module in theirs.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = attr.GuidedBackprop(theirs).attribute(clip.clone().requires_grad_(), target=forward.target.clone())
+    torch.testing.assert_close(guided_backprop(forward), expected.abs().amax(dim=1).detach())
 
 
 def plain_grad_cam(a: np.ndarray, g: np.ndarray) -> np.ndarray:

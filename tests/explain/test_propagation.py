@@ -89,6 +89,15 @@ def test_dtd_is_its_rules_layer_by_layer():
     np.testing.assert_allclose(dtd(forward)[0].numpy(), expected, rtol=1e-9, atol=1e-15)
 
 
+def test_dtd_is_zennits():
+    """With the composite that is deep Taylor decomposition there: EpsilonPlus and EpsilonGammaBox are not."""
+    peer = pytest.importorskip("tests.explain.deep_taylor", reason="pip install --no-deps zennit==0.5.1")
+    network, clip = a_net(Plain, dtype=torch.float64), a_clip(2, dtype=torch.float64)
+    forward = forward_of(network, clip)
+    expected = peer.deep_taylor(network, clip, forward.target.clone(), -1.0, 1.0).sum(dim=1)
+    torch.testing.assert_close(dtd(forward), expected, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize("kind", NETS)
 @pytest.mark.parametrize("pooling", ["winner", "proportional"])
 @pytest.mark.parametrize("n", [1, 3])
