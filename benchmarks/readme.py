@@ -33,7 +33,8 @@ def numbers() -> str:
     machine = live["machine"]
     about = (
         f"{machine['cores']} cores of {machine['processor']}, no GPU, {machine['system']}, Python {machine['python']}, "
-        f"torch {machine['packages']['torch']}; explainer `{run['explainer']}` in {run['precision']}; "
+        f"torch {machine['packages']['torch']}; explainer `{run['explainer']}`, "
+        f"I3D in {run['precision']}, figures in {live['runs']['hall 720p30']['report']['precision']}; "
         f"commits {', '.join(sorted({of['commit'] for of in (handover, live, rtsp, scenes, continual, places)}))}."
     )
     return "\n".join([*lines, "", about, "GPU: not measured.", "", *_by_action(places)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,11 +56,11 @@ class FileClip:
     """Time of the newest frame in the file."""
     stretched: bool
     """The file had less than a clip's duration before that: its frames were spread over the clip."""
-    pictures: tuple[NDArray[np.uint8], ...]
+    pictures: tuple[NDArray[np.uint8], ...] = field(repr=False)
     """Every frame from the clip's first to its last, as in the file: H W 3, BGR."""
-    times: tuple[int, ...]
+    times: tuple[int, ...] = field(repr=False)
     """Their times in ns, on the clip's clock."""
-    truths: tuple[Truth | None, ...] = ()
+    truths: tuple[Truth | None, ...] = field(default=(), repr=False)
     """What they show, where they were drawn."""
 
 
@@ -138,7 +138,7 @@ def _scene_pictures(
 ) -> tuple[list[NDArray[np.uint8]], list[int], int, list[Truth | None]]:
     """The drawn hall from a clip's duration before `at` (s) until then: pictures, times, period, truths."""
     if not 0 <= at <= 1e6:
-        raise UserError(f"--at {at:g} s is no time of a scene; it begins at 0 and has no end")
+        raise UserError(f"--at {at:g} s is no time of a scene: 0 to 1000000")
     source = SceneCamera(settings)
     source.open()
     begin = max(0.0, at - (spec.frames - 1) * spec.stride_ms / 1000 - source.period / NS_PER_S)
@@ -252,6 +252,8 @@ def explain(
 
     An array's frames are resized to the model's input size; their number must be the model's.
     """
+    if not isinstance(model, TorchBackend):
+        raise UserError(f"explain takes a loaded model, not {model!r}: rtx.load({str(model)!r})")
     engine = Engine(model, explainer, None if target is None else str(target))
     frames = _frames(model, clip)
     batch = engine.run(frames[None])

@@ -23,7 +23,7 @@ from rtx.redact import redact
 
 if TYPE_CHECKING:
     from rtx.api import Result
-    from rtx.geometry import Rect
+    from rtx.engine.window import Clip
     from rtx.link.wire import Truth
 
 app = typer.Typer(
@@ -216,20 +216,21 @@ def explain(
         "file": file,
     }
     if clip.clip.truth is not None:
-        about["truth"] = _truth(clip.clip.truth, result, clip.clip.rect)
+        about["truth"] = _truth(clip.clip, clip.clip.truth, result, engine.labels)
     if as_json:
         print(json.dumps(about))
     else:
         _print_result(about, output)
 
 
-def _truth(truth: Truth, result: Result, rect: Rect) -> dict[str, Any]:
+def _truth(clip: Clip, truth: Truth, result: Result, labels: tuple[str, ...]) -> dict[str, Any]:
     """What the newest frame really shows, and whether the map's maximum lies there."""
-    from rtx.measure.localisation import judge
+    from rtx.measure.localisation import judge, named_rightly
 
-    hit = judge(result.relevance_full[-1], truth, rect)
+    hit = judge(result.relevance_full[-1], truth, clip.rect)
+    right = named_rightly(result.top[0].label, truth, clip.t_frames[-1] - clip.t_frames[0], labels)
     return {
-        "action": truth.action, "acting": list(truth.acting), "right": result.top[0].label == truth.action,
+        "action": truth.action, "acting": list(truth.acting), "right": right,
         "hit": {"body": hit.body, "acting": hit.acting},
         "chance": {"body": round(hit.chance_body, 4), "acting": round(hit.chance_acting, 4)},
     }  # fmt: skip
@@ -259,7 +260,7 @@ def _print_result(about: dict[str, Any], output: Path | None) -> None:
     if about["motion_share"] is not None:
         console.print(f"motion share {100 * about['motion_share']:.0f} %")
     if truth := about.get("truth"):
-        said = "right" if truth["right"] else "wrong"
+        said = {True: "right", False: "wrong", None: "not judged"}[truth["right"]]
         console.print(
             f"truth: {truth['action']} ({said}); hottest place on the figure: {_yes(truth['hit']['body'])}, ", end=""
         )

@@ -90,6 +90,8 @@ def check_source(source: str) -> None:
     if kind(source) == "file":
         path = Path(resolve(source)).expanduser()
         if not path.is_file():
-            raise UserError(f"no file {redact(source)!r}; give a video file, a webcam, rtsp://... or synthetic:")
+            raise UserError(
+                f"no file {redact(source)!r}; give a video file, a webcam, rtsp://..., scene:hall or synthetic:"
+            )
         if not os.access(path, os.R_OK):
             raise UserError(f"file {redact(source)!r} cannot be read by this user")

@@ -44,7 +44,7 @@ class File:
         """Begin at the first frame. UserError where there is no such file, or no video in it."""
         self.close()
         if not self._path.is_file():
-            raise UserError(f"no file {self._name}; give a video file, webcam, stream's URL or synthetic:")
+            raise UserError(f"no file {self._name}; give a video file, a webcam, rtsp://..., scene:hall or synthetic:")
         capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise UserError(f"{self._name} is not a video that can be read; `ffmpeg -i IN OUT.mp4` makes one")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -32,7 +32,7 @@ class Clip:
     epoch: int
     first_seq: int
     last_seq: int
-    frames: NDArray[np.uint8]
+    frames: NDArray[np.uint8] = field(repr=False)
     """T H W 3, BGR."""
     t_frames: tuple[int, ...]
     """Capture times, monotonic ns, oldest first."""
@@ -43,7 +43,7 @@ class Clip:
     """The square of the picture that the frames are."""
     seen: Rect | None = None
     """The part of it that shows the picture (the rest is grey), where that is less than what lies in the picture."""
-    truth: Truth | None = None
+    truth: Truth | None = field(default=None, repr=False)
     """Of the newest frame, where that was drawn."""
     past: Past | None = None
     """Where a network follows the stream, `frames` is only the newest one, 1 H W 3; this is what it remembers."""

@@ -218,7 +218,8 @@ def _call(node: ast.expr, text: str) -> Call:
             value = ast.literal_eval(keyword.value)
         except (ValueError, TypeError, SyntaxError):
             raise UserError(
-                f"explainer {text!r}: the value of {keyword.arg} is no number, text, True or False"
+                f"explainer {text!r}: the value of {keyword.arg} is no number, True, False "
+                f"or text in quotes ({keyword.arg}='...')"
             ) from None
         parameters[keyword.arg] = declaration.parameters[keyword.arg].checked(value, name.id)
     return Call(declaration, parameters)

@@ -7,6 +7,7 @@ Counted over frames of which the network named the action rightly. Chance is the
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import NamedTuple
 
 import cv2
@@ -44,6 +45,17 @@ def widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     reach = round(WIDENED * mask.shape[0])
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     return np.asarray(cv2.dilate(mask.astype(np.uint8), disc), np.uint8) > 0
+
+
+def named_rightly(label: str, truth: Truth | None, span_ns: int, labels: Collection[str]) -> bool | None:
+    """Is that label of a clip of this duration what the figure does?
+
+    None where it cannot be said: what was not drawn, what the network has no name for (`labels` are all that it knows),
+    and a clip that begins in the act before.
+    """
+    if truth is None or truth.action not in labels or truth.lasted_ns < span_ns:
+        return None
+    return label == truth.action
 
 
 class Hit(NamedTuple):

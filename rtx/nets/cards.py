@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,6 +88,12 @@ def card(name: str) -> Card:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Card)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UserError(f"{path}: {error}") from None
+
+
+@cache
+def labels_of(name: str) -> tuple[str, ...]:
+    """The classes of a model; none of one that is not here."""
+    return card(name).labels if name in names() else ()
 
 
 def class_index(labels: tuple[str, ...], wanted: str) -> int:

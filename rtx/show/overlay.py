@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rtx.clock import NS_PER_S
 from rtx.geometry import Rect, place_grid
-from rtx.link.wire import Explanation, RelevanceMap, Truth
+from rtx.link.wire import Explanation, RelevanceMap, TopClass, Truth
 from rtx.measure.localisation import ACTING, BODY, DISTRACTOR, regions
 from rtx.show.view import Heat, View
 
@@ -125,8 +125,16 @@ def draw_text(image: NDArray[np.uint8], view: View) -> None:
     _write(image, _status(view), (line // 2, y), size * 0.85, (90, 90, 255) if view.late else (220, 220, 220))
 
 
+def of_target(explainer: str, target: str | None, top: tuple[TopClass, ...]) -> str:
+    """The explainer, and the class it explains where that is not the likeliest."""
+    if target is None or (top and target == top[0].label):
+        return explainer
+    p = "".join(f" {100 * of.p:.0f}%" for of in top if of.label == target)
+    return f"{explainer} of {target}{p}"
+
+
 def _status(view: View) -> str:
-    parts = [view.explainer] if view.explainer else []
+    parts = [of_target(view.explainer, view.target, view.top)] if view.explainer else []
     if view.heatmap_age_ms is not None:
         uncertain = f" +-{view.uncertainty_ms:.0f}" if view.uncertainty_ms >= 1 else ""
         parts.append(f"heatmap {view.heatmap_age_ms:.0f}{uncertain} ms old")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rtx.api import FileClip, Result
 from rtx.clock import NS_PER_S
 from rtx.errors import UserError
-from rtx.show.overlay import draw_heat
+from rtx.show.overlay import draw_heat, of_target
 from rtx.show.sinks import Mp4
 from rtx.show.view import Heat, View
 
@@ -74,7 +74,9 @@ def _png(path: Path, clip: FileClip, result: Result) -> None:
     while len(small) % columns:
         small.append(np.zeros_like(small[0]))
     rows = [np.hstack(small[i : i + columns]) for i in range(0, len(small), columns)]
-    words = f"{result.top[0].label} {100 * result.top[0].p:.0f}%   {result.explainer}"
+    words = (
+        f"{result.top[0].label} {100 * result.top[0].p:.0f}%   {of_target(result.explainer, result.target, result.top)}"
+    )
     words += "" if result.evidence else "   no evidence above threshold"
     title = np.zeros((36, rows[0].shape[1], 3), np.uint8)
     cv2.putText(title, words, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)

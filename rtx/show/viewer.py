@@ -16,7 +16,8 @@ from rtx.link.frames import Frame, FrameReader
 from rtx.link.offset import ClockOffset
 from rtx.link.sockets import Sockets, endpoint
 from rtx.link.wire import BadMessage, CameraState, Explanation, Handled, Shown, WorkerState, pack, unpack_map
-from rtx.measure.localisation import SIDE, Hits, judge
+from rtx.measure.localisation import SIDE, Hits, judge, named_rightly
+from rtx.nets import cards
 from rtx.show.overlay import LiveScale, heat_of, newest_frame
 from rtx.show.view import Heat, View
 
@@ -115,10 +116,9 @@ class CameraViewer:
 
     def _judge(self, explanation: Explanation) -> None:
         """Where the truth is known: is the class right, and does the map's maximum lie where it should?"""
-        truth, self._right = explanation.truth, None
-        # A clip that begins in the act before has no one name.
-        if truth is not None and truth.lasted_ns >= explanation.t_frames[-1] - explanation.t_frames[0]:
-            self._right = explanation.top[0].label == truth.action
+        truth, span = explanation.truth, explanation.t_frames[-1] - explanation.t_frames[0]
+        self._right = named_rightly(explanation.top[0].label, truth, span, cards.labels_of(explanation.model))
+        if truth is not None and self._right is not None:
             relevance = newest_frame(explanation.map, SIDE)
             self.hits.add(self._right, judge(relevance, truth, Rect(*explanation.rect)))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from rtx.clock import NS_PER_S
 from rtx.config import Camera, Pipeline
@@ -51,6 +52,13 @@ def test_a_class_is_right_or_wrong_where_the_truth_is_known(viewer: CameraViewer
     viewer._judge(explained("kick", None))
     assert viewer._right is None
     assert (viewer.hits.judged, viewer.hits.right) == (2, 1)
+
+
+def test_a_network_that_has_no_name_for_an_act_is_not_judged_by_it(viewer: CameraViewer):
+    explanation = replace(explained("punching bag", waving(10 * NS_PER_S)), model="i3d-k400")
+    viewer._judge(explanation)
+    assert viewer._right is None
+    assert viewer.hits.judged == 0
 
 
 def test_a_clip_that_shows_two_acts_is_neither_right_nor_wrong(viewer: CameraViewer):
