@@ -81,7 +81,7 @@ MISTAKES = {
     "size of the hall said twice": (["run", "scene:hall?size=99x99", "--set", "camera.width=9"], "size stands in its"),
     "class of another model": (["run", "scene:hall", "--target", "playing cricket"], "unknown class 'playing cricket'"),
     "explain an unknown scene": (["explain", "scene:hal"], "'scene:hal'.*scene:hall"),
-    "explain the hall before it begins": (["explain", "scene:hall", "--at", "-1"], "--at -1.*no time of a scene: 0 to 1000000"),
+    "explain the hall before it begins": (["explain", "scene:hall", "--at", "-1"], "--at -1.*: 0 to 1000000"),
     "unknown sink": (["run", SMALL, "--show", "widow"], "'widow': did you mean 'window'"),
     "no sink": (["run", SMALL, "--show", ""], "sink"),
     "sink of another kind of file": (["run", SMALL, "--show", "file:x.avi"], r"must end in \.mp4"),
