@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip, see
 from rtx.errors import UserError
 from rtx.explain.placing import upsample
+from rtx.explain.registry import DECLARED
 from rtx.geometry import input_rect
 from rtx.link.sockets import Sockets
 from rtx.link.wire import TopClass, Truth
@@ -258,6 +260,23 @@ def explain(
     frames = _frames(model, clip)
     batch = engine.run(frames[None])
     return result_of(engine, batch)
+
+
+def costs(model: str, rounds: int = 3) -> tuple[dict[str, float], float]:
+    """Milliseconds of each explainer beyond the forward pass, and of that, on this machine: medians of some clips."""
+    backend = load(model)
+    frames = read_clip("scene:hall?seed=7", model).clip.frames[None]
+    forwards: list[float] = []
+    ms: dict[str, float] = {}
+    for name, declaration in DECLARED.items():
+        if declaration.is_step:
+            continue
+        engine = Engine(backend, name)
+        engine.run(frames)
+        took = [engine.run(frames).ms for _ in range(rounds)]
+        forwards += [each["forward"] for each in took]
+        ms[name] = round(median(each["explain"] for each in took), 3)
+    return ms, round(median(forwards), 3)
 
 
 def result_of(engine: Engine, batch: Batch) -> Result:

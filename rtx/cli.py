@@ -338,6 +338,41 @@ def check_model(name: str) -> None:
     console.print(f"{name}: weights whole, network runs on {engine.backend.device} in {engine.backend.precision}")
 
 
+@app.command("explainers")
+def list_explainers(
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="Measure the costs with this model.")
+    ] = "figures",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What explainers there are: what each shows, reads and costs on this machine, its parameters, its paper."""
+    from rtx.api import costs
+    from rtx.explain.registry import DECLARED
+
+    ms, forward_ms = costs(model)
+    if as_json:
+        about = [
+            {
+                "name": of.name, "shows": of.summary, "reads": of.reads, "class_blind": of.class_blind,
+                "parameters": [parameter.said for parameter in of.parameters.values()], "paper": of.paper,
+                "ms": ms.get(of.name), "forward_ms": forward_ms, "model": model,
+            }
+            for of in DECLARED.values()
+        ]  # fmt: skip
+        print(json.dumps(about))
+        return
+    console.print(f"Costs: beyond the forward pass of {model}, which takes {forward_ms:.0f} ms here.\n")
+    for of in DECLARED.values():
+        what = "a step, after |" if of.is_step else f"reads {of.reads}, {ms[of.name]:.1f} ms"
+        console.print(f"[bold]{of.name}[/]: {what}{', class-blind' if of.class_blind else ''}")
+        for line in (
+            of.summary,
+            *(parameter.said for parameter in of.parameters.values()),
+            f"[dim]{escape(of.paper)}[/]",
+        ):
+            console.print(f"    {line if line.startswith('[dim]') else escape(line)}", soft_wrap=True)
+
+
 @app.command()
 def doctor() -> None:
     """What this machine has for rtx, and what to do about what is missing."""

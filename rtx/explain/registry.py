@@ -43,6 +43,16 @@ class Parameter:
     of_class: bool = False
     of_layer: bool = False
 
+    @property
+    def said(self) -> str:
+        """Its name, default and what it may be, in words."""
+        may = (
+            " | ".join(map(repr, self.choices)) if self.choices
+            else f"{self.range.low:g}..{self.range.high:g}" if self.range
+            else "a class" if self.of_class else "a layer" if self.of_layer else "True | False"
+        )  # fmt: skip
+        return f"{self.name}={self.default!r} ({may})"
+
     def checked(self, value: Any, explainer: str) -> Any:
         """The value, if it may be one. Raises UserError."""
         where = f"{explainer}({self.name}={value!r})"
