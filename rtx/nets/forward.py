@@ -135,14 +135,21 @@ class Staged(nn.Module):
 
     def cells(self, input_size: tuple[int, int, int], stage: str | None = None) -> Cells:
         """Stride and centre of a stage's cells (the last one's) along t, y, x, for a clip of T H W."""
+        (_, jump_t, centre_t), (_, jump_y, centre_y), (_, jump_x, centre_x) = self._followed(input_size, stage)
+        return Cells((jump_t, jump_y, jump_x), (centre_t, centre_y, centre_x))
+
+    def shape(self, input_size: tuple[int, int, int], stage: str | None = None) -> tuple[int, int, int]:
+        """A stage's cells along t, y, x, for a clip of T H W."""
+        (t, _, _), (y, _, _), (x, _, _) = self._followed(input_size, stage)
+        return t, y, x
+
+    def _followed(self, input_size: tuple[int, int, int], stage: str | None) -> list[tuple[int, float, float]]:
         names = list(self.stages)
         before = names[: names.index(stage) + 1] if stage is not None else names
-        placed = []
-        for axis, size in enumerate(input_size):
-            layers = [layer for name in before for layer in self.axes(name)[axis]]
-            placed.append(follow(size, layers))
-        (_, jump_t, centre_t), (_, jump_y, centre_y), (_, jump_x, centre_x) = placed
-        return Cells((jump_t, jump_y, jump_x), (centre_t, centre_y, centre_x))
+        return [
+            follow(size, [layer for name in before for layer in self.axes(name)[axis]])
+            for axis, size in enumerate(input_size)
+        ]
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

@@ -153,6 +153,10 @@ class I3D(Staged):
         (jump, *jumps), (centre, *centres) = fed.stride, fed.centre
         return Cells((jump / 2, jumps[0], jumps[1]), ((centre - 0.5) / 2, centres[0], centres[1]))
 
+    def shape(self, input_size: Triple, stage: str | None = None) -> Triple:
+        t, height, width = input_size
+        return super().shape((2 * t if self.doubled else t, height, width), stage)
+
     def load_folded(self, weights: Mapping[str, Tensor]) -> None:
         """Take DeepMind's weights, folding each BatchNorm (no scale) into its convolution.
 

@@ -1,0 +1,129 @@
+"""Class Feature Pyramids: from a class back through the layers, the channels that matter, and where they are active."""
+
+# No `from __future__ import annotations` here: the parameters' annotations are read when the functions are declared.
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from rtx.explain.registry import Range, explainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rtx.nets.forward import Forward
+    from rtx.nets.tape import Node
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step back: what some kernels see."""
+
+    seen: "Tensor"
+    """Their input: N C t h w."""
+    kept: "Tensor"
+    """Which of its channels matter to which kernel: N K C, bool."""
+    below: "tuple[Layer, ...]"
+    """The layers that made this input, one for each branch."""
+
+    @property
+    def channels(self) -> "Tensor":
+        """Channels that matter to any kernel: N C, bool."""
+        return self.kept.any(dim=1)
+
+    @property
+    def relevance(self) -> "Tensor":
+        """The layer's map N t h w: sum over its kernels of the mean of their channels' maps."""
+        return _weighted(self.seen, self.shares.sum(dim=1))
+
+    def kernel(self, number: int) -> "Tensor":
+        """One kernel's map N t h w: the mean of its channels' maps."""
+        return _weighted(self.seen, self.shares[:, number])
+
+    @property
+    def shares(self) -> "Tensor":
+        """What each channel counts in each kernel's mean: N K C."""
+        kept = self.kept.to(self.seen.dtype)
+        return kept / kept.sum(dim=2, keepdim=True).clamp(min=1)
+
+
+@explainer(reads="layer inputs", paper="Stergiou et al. 2019, Class Feature Pyramids for Video Explanation, Eq. 1 to 3")
+def pyramid(
+    forward: "Forward", *, theta: Annotated[float, Range(0, 1)] = 0.6, depth: Annotated[int, Range(0, 12)] = 2
+) -> "Tensor":
+    """Where the channels are active that matter to the class, so many layers down: map N T H W.
+
+    `theta`: channels whose share reaches it, scaled from least to most, are followed. The paper has a sigmoid and then
+    "> 0", which would keep all; its code and its thresholds (0.55 to 0.84) are as here. With `depth=0` the map is that
+    of the features; else it is the sum over the branches that many convolutions down, each placed where its cells lie.
+    """
+    from rtx.explain.placing import upsample_sized
+
+    layers = [tree(forward, theta, depth)]
+    for _ in range(depth):
+        layers = [below for layer in layers for below in layer.below] or layers
+    maps = [upsample_sized(forward, layer.relevance) for layer in layers]
+    return sum(maps[1:], maps[0])
+
+
+def tree(forward: "Forward", theta: float, depth: int) -> Layer:
+    """The pyramid as data: what matters to the class in the features, and below."""
+    import torch
+
+    from rtx.errors import UserError
+    from rtx.nets.tape import Tape, node_of
+
+    if forward.weight is None:
+        raise UserError("a pyramid starts from a head of pooling and one linear layer; this network has none")
+    with torch.no_grad():
+        with Tape():
+            features = forward.whole.extract(forward.clip.clone())
+        # The class is the only kernel here: W[c] * mean(A).
+        weight = forward.weight[forward.target].clone()[:, None]
+        kept = _reached(weight * _mean(features)[:, None], torch.ones_like(weight[0], dtype=torch.bool), theta)
+        return Layer(features, kept, _below(node_of(features), kept.any(dim=1), theta, depth))
+
+
+def _below(node: "Node", kernels: "Tensor", theta: float, depth: int) -> tuple[Layer, ...]:
+    """The layers below whose kernels (N K, bool) are to be followed."""
+    import torch
+
+    from rtx.nets.tape import Clip, Convolution, Join, Sum
+
+    if depth == 0 or isinstance(node, Clip):
+        return ()
+    if isinstance(node, Sum):
+        return tuple(layer for source in node.sources for layer in _below(source, kernels, theta, depth))
+    if isinstance(node, Join):
+        parts = zip(node.sources, torch.split(kernels, list(node.sizes), dim=1), strict=True)
+        return tuple(layer for source, part in parts for layer in _below(source, part, theta, depth))
+    assert isinstance(node, Convolution)
+    k, width = node.kernel.shape
+    # Each kernel in its own group's channels: K C.
+    spread = node.kernel.new_zeros(k, node.seen.shape[1])
+    own = torch.zeros_like(spread, dtype=torch.bool)
+    for group in range(node.groups):
+        rows, columns = (slice(group * of, (group + 1) * of) for of in (k // node.groups, width))
+        spread[rows, columns], own[rows, columns] = node.kernel[rows], True
+    kept = _reached(_mean(node.seen)[:, None] * spread, own, theta) & kernels[:, :, None]
+    return (Layer(node.seen, kept, _below(node.source, kept.any(dim=1), theta, depth - 1)),)
+
+
+def _reached(scores: "Tensor", own: "Tensor", theta: float) -> "Tensor":
+    """Scores N K C scaled from least to most over each kernel's own channels (K C): which reach theta."""
+    import torch
+
+    least = torch.where(own, scores, torch.inf).amin(dim=2, keepdim=True)
+    most = torch.where(own, scores, -torch.inf).amax(dim=2, keepdim=True)
+    return (scores - least >= theta * (most - least)) & (most > least) & own
+
+
+def _mean(a: "Tensor") -> "Tensor":
+    from rtx.nets.forward import exact
+
+    return exact(a).mean(dim=(2, 3, 4))
+
+
+def _weighted(a: "Tensor", weights: "Tensor") -> "Tensor":
+    """sum over channels of weights N C times A N C t h w."""
+    n, channels, t, height, width = a.shape
+    return (weights[:, None] @ a.reshape(n, channels, -1)).reshape(n, t, height, width).to(weights.dtype)
