@@ -43,5 +43,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.tested: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -e '.[dev]'
-	$(BIN)/pip install --quiet --no-deps captum==0.7.0 zennit==0.5.1  # With their dependencies they would bring another torch.
+	@# What explainers are compared with: with all their dependencies they would bring another torch.
+	$(BIN)/pip install --quiet matplotlib click tqdm
+	$(BIN)/pip install --quiet --no-deps torchcam==0.5.0 captum==0.7.0 zennit==0.5.1
 	@touch $@ $(VENV)/.installed
