@@ -15,6 +15,7 @@ from rtx.config import Worker
 from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip
 from rtx.explain.chain import chain_for
+from rtx.explain.registry import Chain
 from rtx.explain.run import Explained, explain
 from rtx.explain.selective import Memory
 from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
@@ -34,6 +35,11 @@ class Batch:
     forward: Forward
     explained: Explained
     ms: dict[str, float]
+
+
+def followed(card: cards.Card, chain: Chain, continual: bool) -> bool:
+    """Are streams followed frame by frame? Explainers that need a pass of their own see whole clips."""
+    return card.causal and continual and chain.reads == "features"
 
 
 class Engine:
@@ -57,7 +63,7 @@ class Engine:
     @property
     def follows(self) -> bool:
         """Streams are followed frame by frame."""
-        return self.card.causal and self.continual and self.chain.reads == "features"
+        return followed(self.card, self.chain, self.continual)
 
     def warm_up(self) -> None:
         """The first pass on a device takes longest; nobody should wait for it."""

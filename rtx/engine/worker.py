@@ -13,7 +13,7 @@ import zmq
 
 from rtx.clock import NS_PER_S, ms, now
 from rtx.config import Camera, Worker
-from rtx.engine.engine import Engine
+from rtx.engine.engine import Engine, followed
 from rtx.engine.stream import Stream
 from rtx.engine.window import Clip, Window
 from rtx.explain.chain import chain_for
@@ -59,7 +59,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
     with Sockets(read_keys(pipeline.link.keys) if pipeline.link.keys else None) as sockets:
         card = cards.card(pipeline.worker.model)
         chain, _ = chain_for(pipeline.worker.explainer, pipeline.worker.target, card.labels)
-        followed = card.causal and pipeline.worker.continual and chain.reads == "features"
+        kind = Stream if followed(card, chain, pipeline.worker.continual) else Window
         cameras = []
         for index, camera in enumerate(pipeline.camera):
             clock = None
@@ -67,7 +67,6 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
                 clock = ClockAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "maps-clock", index)))
             reader = FrameReader(sockets, pipeline.link, start.folder, index)
             out = sockets.publish(endpoint(pipeline.link.maps, start.folder, "maps", index))
-            kind = Stream if followed else Window
             cameras.append(Watched(camera, kind(card.clip, camera.roi, camera.fit), reader, out, clock))
         loading = _Loading(cameras, report, card.name)
         engine = loading.load(pipeline.worker)

@@ -22,7 +22,9 @@ def saliency(forward: "Forward") -> "Tensor":
 @explainer(reads="gradients", paper="Springenberg et al. 2015, Striving for Simplicity, section 3.4")
 def guided_backprop(forward: "Forward") -> "Tensor":
     """What in the clip excites the class: gradients cut at each ReLU where negative; map N T H W, >= 0."""
-    return _guided(forward).abs().amax(dim=1)
+    from rtx.explain.relu import GuidedReLU
+
+    return _of_clip(forward, GuidedReLU()).abs().amax(dim=1)
 
 
 @explainer(reads="gradients", paper="Selvaraju et al. 2017, Grad-CAM, Eq. 1 and 2; counterfactual: its section 3.3")
@@ -132,9 +134,3 @@ def _of_clip(forward: "Forward", rules: "AbstractContextManager[Any] | None" = N
 
     recorded = forward.record((), rules)
     return torch.autograd.grad(forward.score(recorded.logits).sum(), recorded.clip)[0]
-
-
-def _guided(forward: "Forward") -> "Tensor":
-    from rtx.explain.relu import GuidedReLU
-
-    return _of_clip(forward, GuidedReLU())

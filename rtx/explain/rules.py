@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from rtx.errors import UserError
+from rtx.nets.forward import exact
 
 Layer = Callable[[Tensor, Tensor], Tensor]
 """A layer less its bias: input and weight to output, linear in each."""
@@ -138,7 +139,7 @@ class Propagating(TorchFunctionMode):
 
     def clip(self, x: Tensor) -> Tensor:
         """Mark the clip, in single precision, so that its first layer is known."""
-        x = x.detach().to(torch.promote_types(x.dtype, torch.float32)).requires_grad_()
+        x = exact(x.detach()).requires_grad_()
         x.bounds = tuple(bound.expand_as(x) for bound in self.bounds)  # type: ignore[attr-defined]
         return x
 

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from rtx.nets.forward import exact
+
 
 @dataclass(eq=False)
 class Clip:
@@ -93,9 +95,7 @@ def _convolution(
     groups: int = 1,
 ) -> Convolution:  # fmt: skip
     seen = getattr(x, "unpadded", x)
-    return Convolution(
-        node_of(x), seen, weight.to(torch.promote_types(weight.dtype, torch.float32)).mean((2, 3, 4)), groups
-    )
+    return Convolution(node_of(x), seen, exact(weight).mean((2, 3, 4)), groups)
 
 
 def _scale(

@@ -9,15 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from rtx.errors import UserError
-from rtx.nets.c3d import C3D
 from rtx.nets.cards import Card
 from rtx.nets.causal import Causal
 from rtx.nets.forward import Staged
 from rtx.nets.i3d import I3D
-from rtx.nets.resnet3d import ResNet3D
 from rtx.nets.weights import check
 
-ARCHITECTURES: dict[str, Callable[..., Staged]] = {"i3d": I3D, "causal": Causal, "c3d": C3D, "r3d": ResNet3D}
+ARCHITECTURES: dict[str, Callable[..., Staged]] = {"i3d": I3D, "causal": Causal}
 
 
 def build(card: Card) -> Staged:
