@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -87,38 +88,32 @@ class TorchBackend:
         return scaled.to(_DTYPES[self.precision], memory_format=torch.channels_last_3d)
 
     @torch.inference_mode()
-    def forward(self, frames: NDArray[np.uint8], targets: list[int | None]) -> Forward:
-        """One pass over a batch N T H W 3 (BGR, uint8); a target of None is the top class."""
-        clip = self.normalise(frames)
-        return self._explainable(clip, self.network.extract(clip), targets, int(frames.shape[1]))
+    def forward(self, frames: NDArray[np.uint8], targets: Sequence[int | None]) -> Forward:
+        """A pass over a batch N T H W 3 (BGR, uint8), made when first asked for; a target of None is the top class."""
+        return self._explainable(self.normalise(frames), targets, int(frames.shape[1]), self.network)
 
     @torch.inference_mode()
-    def follow(self, frames: NDArray[np.uint8], pasts: list[Past], targets: list[int | None]) -> Forward:
+    def follow(self, frames: NDArray[np.uint8], pasts: list[Past], targets: Sequence[int | None]) -> Forward:
         """The next frame N 1 H W 3 of each of N streams, which their states then remember; features of their last T."""
         assert isinstance(self.network, Causal)
         newest = self.normalise(frames)
-        return self._explainable(
-            newest, self.network.advance(newest[:, :, 0], pasts), targets, pasts[0].frames, whole=False
-        )
+        features = self.network.advance(newest[:, :, 0], pasts)
+        forward = self._explainable(newest, targets, pasts[0].frames)
+        forward.give(features, self.network.classify(features))
+        return forward
 
     def _explainable(
-        self, clip: Tensor, features: Tensor, targets: list[int | None], frames: int, whole: bool = True
+        self, clip: Tensor, targets: Sequence[int | None], frames: int, network: Staged | None = None
     ) -> Forward:
-        logits = self.network.classify(features)
-        top = logits.argmax(dim=1)
-        target = torch.stack(
-            [top[i] if c is None else torch.tensor(c, device=self.device) for i, c in enumerate(targets)]
-        )
+        size = (frames, int(clip.shape[3]), int(clip.shape[4]))
         return Forward(
             clip=clip,
-            features=features,
-            logits=logits,
+            wanted=targets,
             weight=self.network.linear,
-            pooling=self.network.pooling(int(features.shape[2])),
-            target=target,
-            cells=self.network.cells((frames, int(clip.shape[3]), int(clip.shape[4]))),
+            pooling=self.network.pooling(self.network.shape(size)[0]),
+            cells=self.network.cells(size),
             frames=frames,
-            network=self.network if whole else None,
+            network=network,
             bounds=self._bounds,
             chosen=self.card.layers,
         )

@@ -30,7 +30,10 @@ def guided_backprop(forward: "Forward") -> "Tensor":
 @explainer(reads="gradients", paper="Selvaraju et al. 2017, Grad-CAM, Eq. 1 and 2; counterfactual: its section 3.3")
 def grad_cam(forward: "Forward", *, counterfactual: bool = False) -> "Tensor":
     """ReLU(sum over k of mean(dy/dA_k) A_k): map N t h w, >= 0. Counterfactual: what would lower the score."""
-    a, g = _of_features(forward, counterfactual)
+    return _grad_cam(*_of_features(forward, counterfactual))
+
+
+def _grad_cam(a: "Tensor", g: "Tensor") -> "Tensor":
     return (g.mean(dim=(2, 3, 4), keepdim=True) * a).sum(dim=1).relu()
 
 
@@ -60,9 +63,20 @@ def layer_cam(forward: "Forward", *, counterfactual: bool = False) -> "Tensor":
 @explainer(reads="gradients", paper="Selvaraju et al. 2017, Grad-CAM, section 3.2")
 def guided_grad_cam(forward: "Forward", *, counterfactual: bool = False) -> "Tensor":
     """Guided backprop where Grad-CAM is: their product; map N T H W, >= 0."""
-    from rtx.explain.placing import upsample
+    import torch
 
-    return upsample(forward, grad_cam(forward, counterfactual=counterfactual)) * guided_backprop(forward)
+    from rtx.explain.placing import upsample
+    from rtx.explain.relu import GuidedReLU
+    from rtx.nets.forward import exact
+
+    guided = GuidedReLU()
+    recorded = forward.record((), guided)
+    score = forward.score(recorded.logits).sum()
+    with guided.plainly():
+        (g,) = torch.autograd.grad(score, recorded.also, retain_graph=True)
+    (of_clip,) = torch.autograd.grad(score, recorded.clip)
+    where = _grad_cam(exact(recorded.also.detach()), exact(-g if counterfactual else g))
+    return upsample(forward, where) * exact(of_clip).abs().amax(dim=1)
 
 
 @explainer(reads="gradients", paper="Yudistira et al., 3DCam, Eq. 1 to 4")
@@ -108,13 +122,8 @@ def _through_maximum(r: "Tensor") -> "Tensor":
 
 def _of_features(forward: "Forward", counterfactual: bool) -> "tuple[Tensor, Tensor]":
     """A and dy/dA of the features, N K t h w: one backward pass through the head."""
-    import torch
-
-    from rtx.nets.forward import exact
-
-    a = exact(forward.features).clone().requires_grad_()
-    (g,) = torch.autograd.grad(forward.score(forward.whole.classify(a)).sum(), a)
-    return a.detach(), -g if counterfactual else g
+    ((_, a, g),) = _of_layers(forward, (forward.whole.last,), counterfactual)
+    return a, g
 
 
 def _of_layers(forward: "Forward", layers: tuple[str, ...], counterfactual: bool) -> "list[tuple[str, Tensor, Tensor]]":
@@ -132,5 +141,7 @@ def _of_clip(forward: "Forward", rules: "AbstractContextManager[Any] | None" = N
     """dy/dx: N C T H W."""
     import torch
 
+    from rtx.nets.forward import exact
+
     recorded = forward.record((), rules)
-    return torch.autograd.grad(forward.score(recorded.logits).sum(), recorded.clip)[0]
+    return exact(torch.autograd.grad(forward.score(recorded.logits).sum(), recorded.clip)[0])

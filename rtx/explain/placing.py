@@ -66,7 +66,7 @@ def upsample_layer(forward: Forward, layer: str, relevance: Tensor) -> Tensor:
 def upsample_sized(forward: Forward, relevance: Tensor) -> Tensor:
     """A map of an inner layer at clip resolution: its cells lie where those of the first stage of that size do."""
     network, size = forward.whole, forward.input_size
-    for name in network.stages:
+    for name in network.names:
         if network.shape(size, name) == tuple(relevance.shape[1:]) != size:
             return upsample_layer(forward, name, relevance)
     return upsample(forward, relevance)

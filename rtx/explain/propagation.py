@@ -2,9 +2,9 @@
 
 # No `from __future__ import annotations` here: the parameters' annotations are read when the functions are declared.
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from rtx.explain.registry import Range, explainer
+from rtx.explain.registry import OfLayer, Range, explainer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from rtx.nets.forward import Forward
 
 
+class Shared(NamedTuple):
+    """What was handed back."""
+
+    relevance: "Tensor"
+    """N t h w or N T H W."""
+    lost: "Tensor"
+    """N: of what was to be shared out, how much fell on outputs that nothing had made but a bias."""
+
+
 @explainer(reads="layer inputs", paper="Montavon et al. 2017, Deep Taylor Decomposition; in video: Hiley et al. 2020")
-def dtd(forward: "Forward", *, pooling: Literal["winner", "proportional"] = "winner") -> "Tensor":
+def dtd(forward: "Forward", *, pooling: Literal["winner", "proportional"] = "winner") -> "Shared":
     """Deep Taylor decomposition: the score, shared out over the clip (z+ rule, zB at the pixels); map N T H W, >= 0.
 
     Its sum is the score: biases take nothing (kept, they would swallow two thirds of it). `pooling`: max pooling hands
@@ -32,7 +41,7 @@ def lrp(
     *,
     rule: Literal["composite", "epsilon"] = "composite",
     epsilon: Annotated[float, Range(0.0001, 1)] = 0.01,
-) -> "Tensor":
+) -> "Shared":
     """Layer-wise relevance propagation: map N T H W, signed.
 
     `rule="epsilon"` shares by all that made an output; `"composite"` does so in linear layers only, with z+ in
@@ -44,7 +53,31 @@ def lrp(
     return _to_clip(forward, (COMPOSITE if rule == "composite" else EPSILON)._replace(epsilon=epsilon))
 
 
-def _to_clip(forward: "Forward", rules: "Rules") -> "Tensor":
+@explainer(reads="layer inputs", paper="Zhang et al. 2016, Top-down Neural Attention by Excitation Backprop, Eq. 5")
+def excitation_backprop(forward: "Forward", *, layer: Annotated[str | None, OfLayer()] = None) -> "Shared":
+    """How likely a layer's cells are to have won, if the class has: map N t h w, >= 0.
+
+    The z+ rule from a probability of 1 for the class, handed down to `layer` (without it, to the features), whose
+    channels are summed: the map is a distribution, less what fell on outputs that nothing speaks for.
+    """
+    from rtx.explain.rules import EXCITATION
+
+    return _to_layer(forward, layer, EXCITATION)
+
+
+@explainer(reads="layer inputs", paper="Zhang et al. 2016, Top-down Neural Attention by Excitation Backprop, sec. 3.3")
+def contrastive_mwp(forward: "Forward", *, layer: Annotated[str | None, OfLayer()] = None) -> "Shared":
+    """Excitation backprop of the class less that of its dual, of which all speaks that speaks against: map N t h w.
+
+    The dual has the class's weights turned around in the last linear layer. Both are handed down at once, because what
+    comes below is the same for both. Signed; its sum is 0.
+    """
+    from rtx.explain.rules import CONTRASTIVE
+
+    return _to_layer(forward, layer, CONTRASTIVE)
+
+
+def _to_clip(forward: "Forward", rules: "Rules") -> "Shared":
     """The score's relevance in the clip: N T H W, summed over colours."""
     import torch
 
@@ -55,4 +88,30 @@ def _to_clip(forward: "Forward", rules: "Rules") -> "Tensor":
     recorded = forward.record((), passing, passing.clip)
     score = forward.score(recorded.logits)
     start = score.detach().clamp(min=0) if rules.epsilon == 0 else score.detach()
-    return torch.autograd.grad(score, recorded.clip, start)[0].sum(dim=1)
+    (relevance,) = torch.autograd.grad(score, recorded.clip, start)
+    return Shared(relevance.sum(dim=1), _share(passing.lost, start))
+
+
+def _to_layer(forward: "Forward", layer: str | None, rules: "Rules") -> "Shared":
+    """The relevance of a probability of 1 in a layer: at clip resolution where it is not the features' layer."""
+    import torch
+
+    from rtx.explain.placing import upsample_layer
+    from rtx.explain.rules import Propagating
+    from rtx.nets.forward import exact
+
+    assert forward.bounds is not None
+    passing = Propagating(rules, forward.bounds)
+    name = forward.whole.last if layer is None else layer
+    recorded = forward.record((name,), passing)
+    (output,) = recorded.outputs.values()
+    score = forward.score(recorded.logits)
+    (relevance,) = torch.autograd.grad(score, output, torch.ones_like(score))
+    r = exact(relevance).sum(dim=1)
+    return Shared(r if layer is None else upsample_layer(forward, name, r), _share(passing.lost, torch.ones_like(score)))
+
+
+def _share(lost: "Tensor | float", of: "Tensor") -> "Tensor":
+    import torch
+
+    return torch.where(of != 0, lost / of.where(of != 0, 1.0), 0.0)

@@ -75,12 +75,12 @@ def tree(forward: "Forward", theta: float, depth: int) -> Layer:
     if forward.weight is None:
         raise UserError("a pyramid starts from a head of pooling and one linear layer; this network has none")
     with torch.no_grad():
-        with Tape():
-            features = forward.whole.extract(forward.clip.clone())
+        recorded = forward.record((forward.whole.last,), Tape()).also
+        features = recorded.detach()
         # The class is the only kernel here: W[c] * mean(A).
         weight = forward.weight[forward.target].clone()[:, None]
         kept = _reached(weight * _mean(features)[:, None], torch.ones_like(weight[0], dtype=torch.bool), theta)
-        return Layer(features, kept, _below(node_of(features), kept.any(dim=1), theta, depth))
+        return Layer(features, kept, _below(node_of(recorded), kept.any(dim=1), theta, depth))
 
 
 def _below(node: "Node", kernels: "Tensor", theta: float, depth: int) -> tuple[Layer, ...]:
@@ -97,13 +97,11 @@ def _below(node: "Node", kernels: "Tensor", theta: float, depth: int) -> tuple[L
         parts = zip(node.sources, torch.split(kernels, list(node.sizes), dim=1), strict=True)
         return tuple(layer for source, part in parts for layer in _below(source, part, theta, depth))
     assert isinstance(node, Convolution)
-    k, width = node.kernel.shape
     # Each kernel in its own group's channels: K C.
-    spread = node.kernel.new_zeros(k, node.seen.shape[1])
-    own = torch.zeros_like(spread, dtype=torch.bool)
-    for group in range(node.groups):
-        rows, columns = (slice(group * of, (group + 1) * of) for of in (k // node.groups, width))
-        spread[rows, columns], own[rows, columns] = node.kernel[rows], True
+    k, width = node.kernel.shape
+    groups = torch.eye(node.groups, dtype=torch.bool, device=node.kernel.device)[:, None, :, None]
+    own = groups.expand(-1, k // node.groups, -1, width).reshape(k, -1)
+    spread = own * node.kernel.repeat(1, node.groups)
     kept = _reached(_mean(node.seen)[:, None] * spread, own, theta) & kernels[:, :, None]
     return (Layer(node.seen, kept, _below(node.source, kept.any(dim=1), theta, depth - 1)),)
 

@@ -108,14 +108,14 @@ def explainer(*, reads: Reads, paper: str, class_blind: bool = False) -> Callabl
 
 
 def _differentiable(function: F) -> F:
-    """Whatever mode the caller is in, gradients can be taken within; what comes out has none."""
+    """Whatever mode the caller is in, gradients can be taken within."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         import torch
 
         with torch.inference_mode(False), torch.enable_grad():
-            return function(*args, **kwargs).detach()
+            return function(*args, **kwargs)
 
     return run  # type: ignore[return-value]
 

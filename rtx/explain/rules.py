@@ -64,11 +64,15 @@ class Rules(NamedTuple):
     """Where branches are added or averaged, only what is positive counts."""
     epsilon: float = 0.0
     """Added to denominators, as a share of the largest."""
+    contrastive: bool = False
+    """In the last layer of weights, what speaks against the class is handed back with the sign turned."""
 
 
 DEEP_TAYLOR = Rules(clip=z_box, convolution=z_plus, linear=z_plus)
 EPSILON = Rules(clip=whole, convolution=whole, linear=whole, positive=False, epsilon=0.01)
 COMPOSITE = Rules(clip=z_box, convolution=z_plus, linear=whole, epsilon=0.01)
+EXCITATION = Rules(clip=z_plus, convolution=z_plus, linear=z_plus)
+CONTRASTIVE = EXCITATION._replace(contrastive=True)
 
 
 class _Shared(torch.autograd.Function):
@@ -81,20 +85,38 @@ class _Shared(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> Any:
-        with torch.enable_grad():
-            parts = [part.detach().requires_grad_() for part in ctx.made.parts]
-            z = ctx.made.of(*parts)
-        below, epsilon = z.detach(), ctx.at.rules.epsilon
-        if epsilon:
-            below = below + epsilon * below.abs().amax() * torch.where(below >= 0, 1.0, -1.0)
-        nobody = below == 0
-        ctx.at.lost = ctx.at.lost + (relevance * nobody).flatten(1).sum(dim=1)
-        share = torch.where(nobody, 0.0, relevance / below)
+        at, made = ctx.at, ctx.made
+        handed, lost = _handed(made, relevance, at.rules.epsilon)
+        at.lost = at.lost + lost
+        if at.top is not None and at.top.made is made:
+            against, _ = _handed(at.top.dual(), relevance, at.rules.epsilon)
+            handed = [a - b for a, b in zip(handed, against, strict=True)]
         back: list[Tensor | None] = [None] * ctx.inputs
-        for owner, part, more in zip(ctx.owners, parts, torch.autograd.grad(z, parts, share), strict=True):
-            of = part.detach() * more
+        for owner, of in zip(ctx.owners, handed, strict=True):
             back[owner] = of if back[owner] is None else back[owner] + of
         return None, None, None, None, *back
+
+
+def _handed(made: Made, relevance: Tensor, epsilon: float) -> tuple[list[Tensor], Tensor]:
+    """The relevance of each part, and how much fell where there was nothing to share: N."""
+    with torch.enable_grad():
+        parts = [part.detach().requires_grad_() for part in made.parts]
+        z = made.of(*parts)
+    below = z.detach()
+    if epsilon:
+        below = below + epsilon * below.abs().amax() * torch.where(below >= 0, 1.0, -1.0)
+    nobody = below == 0
+    share = torch.where(nobody, 0.0, relevance / below)
+    more = torch.autograd.grad(z, parts, share)
+    lost = (relevance * nobody).flatten(1).sum(dim=1)
+    return [part.detach() * of for part, of in zip(parts, more, strict=True)], lost
+
+
+class Top(NamedTuple):
+    """The last layer of weights that was seen, and what its dual is made of."""
+
+    made: Made
+    dual: Callable[[], Made]
 
 
 class _Passed(torch.autograd.Function):
@@ -120,6 +142,7 @@ class Propagating(TorchFunctionMode):
         self.rules, self.bounds = rules, bounds
         self.lost: Tensor | float = 0.0
         """Relevance of outputs that nothing contributed to, e.g. that a bias alone made: N, once it was handed back."""
+        self.top: Top | None = None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -169,6 +192,8 @@ def _weighted(
     rule = rules.clip if hasattr(x, "bounds") else rules.linear if func is F.linear else rules.convolution
     with torch.no_grad():
         made, value = rule(x, weight, layer), func(x, weight, bias, *about, **named)
+    if rules.contrastive:
+        at.top = Top(made, lambda: rule(x.detach(), -weight, layer))
     out = at.share(value, made, x)
     out.layer = (func, x, weight, bias, about, named)  # type: ignore[attr-defined]
     return out

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,37 +17,75 @@ from rtx.link.wire import Cells
 from rtx.nets.record import Recorded, record
 
 
-@dataclass(frozen=True)
-class Forward:
-    """One forward pass. Explainers read it and change nothing."""
+class Outcome(NamedTuple):
+    """What a pass gave."""
 
-    clip: Tensor
-    """N C T H W, as the network took it."""
     features: Tensor
-    """The last stage's output: N K t h w."""
+    """The features layer's output: N K t h w."""
     logits: Tensor
     """N M, before softmax, float32."""
+    at: float = 0.0
+    """When it was there: seconds of `time.perf_counter`."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One forward pass. Explainers read it and change nothing.
+
+    It is made when something of it is first asked for. An explainer that needs more of it than features and logits asks
+    for `record` first, and the recorded pass is then the one that classifies, too.
+    """
+
+    clip: Tensor
+    """N C T H W, as the network takes it."""
+    wanted: Sequence[int | None]
+    """The class to explain of each clip; None: the top class."""
     weight: Tensor | None
     """The linear head: M K, float32; None where the head is more than pooling and one linear layer."""
     pooling: Tensor
     """How much the head's pooling weighs each feature frame: t, mean 1."""
-    target: Tensor
-    """The class to explain: N, int64."""
     cells: Cells
     """Where the features' cells lie in the clip."""
     frames: int
     """Frames of the clip, T, as the camera gave them."""
-    network: Staged | None = None
-    """What made the pass, where the whole clip is at hand: gradients and relevance are read off a recorded pass."""
+    network: Network | None = None
+    """What makes the pass, where the whole clip is at hand."""
     bounds: tuple[Tensor, Tensor] | None = None
     """Least and largest value that a pixel of the clip can have: 1 C 1 1 1 each."""
     chosen: tuple[str, ...] = ()
-    """Stages that explainers of several stages look at, first to last; none: all."""
+    """Layers that explainers of several layers look at, first to last; none: all that the network names."""
+    done: list[Outcome] = field(default_factory=list)
+    """What the pass gave, once it was made."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the pass gives; made now, if it was not yet."""
+        if not self.done:
+            with torch.inference_mode():
+                self.give(*self.whole.run(self.clip))
+        return self.done[0]
+
+    @property
+    def features(self) -> Tensor:
+        """The features layer's output: N K t h w."""
+        return self.outcome.features
+
+    @property
+    def logits(self) -> Tensor:
+        """N M, before softmax, float32."""
+        return self.outcome.logits
+
+    @property
+    def target(self) -> Tensor:
+        """The class to explain: N, int64."""
+        top = self.logits.argmax(1).tolist()
+        classes = [best if c is None else c for c, best in zip(self.wanted, top, strict=True)]
+        return torch.tensor(classes, device=self.logits.device)
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Stages that explainers of several stages look at; the last one gives the features."""
-        return self.chosen or tuple(self.whole.stages)
+        """Layers that explainers of several layers look at; the last one gives the features."""
+        return self.chosen or self.whole.names
 
     def record(
         self,
@@ -54,15 +93,25 @@ class Forward:
         rules: AbstractContextManager[Any] | None = None,
         marked: Callable[[Tensor], Tensor] = lambda clip: clip,
     ) -> Recorded:
-        """The pass again, with what these stages gave; see `rtx.nets.record`. UserError for one that does not exist."""
+        """The pass with what these layers gave; see `rtx.nets.record`. UserError for one that does not exist."""
         network = self.whole
         for name in layers:
-            if name not in network.stages:
-                raise unknown("layer", name, network.stages)
-        return record(network, self.clip, [f"stages.{name}" for name in layers], rules, marked)
+            if name not in network.names:
+                raise unknown("layer", name, network.names)
+        paths = [network.path(name) for name in layers]
+        recorded = record(network, self.clip, paths, rules, marked, also=network.path(network.last))
+        if not self.done:
+            self.give(recorded.also.detach(), exact(recorded.logits.detach()))
+        return recorded
+
+    def give(self, features: Tensor, logits: Tensor) -> None:
+        """Say what the pass gave."""
+        if logits.is_cuda:
+            torch.cuda.synchronize(logits.device)
+        self.done.append(Outcome(features, logits, time.perf_counter()))
 
     @property
-    def whole(self) -> Staged:
+    def whole(self) -> Network:
         """The network. UserError where only features are at hand."""
         if self.network is None:
             raise UserError("this explainer reads the whole clip, but a stream is followed frame by frame here")
@@ -70,8 +119,7 @@ class Forward:
 
     def score(self, logits: Tensor) -> Tensor:
         """The class's score, of logits N M: N."""
-        # A tensor of inference mode takes no part in a backward pass; its copy does.
-        return logits.gather(1, self.target.clone()[:, None])[:, 0]
+        return logits.gather(1, self.target[:, None])[:, 0]
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -89,7 +137,41 @@ Layer = tuple[int, int] | tuple[int, int, int]
 Layers = Sequence[Layer]
 
 
-class Staged(nn.Module):
+class Network(nn.Module):
+    """What explainers ask of a network."""
+
+    names: tuple[str, ...]
+    """Its layers that have time and space, first to last."""
+    last: str
+    """The one that gives the features."""
+
+    def path(self, layer: str) -> str:
+        """The name of a layer's module within this one."""
+        raise NotImplementedError
+
+    def run(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """Features N K t h w and logits N M (float32) of a clip N C T H W."""
+        raise NotImplementedError
+
+    @property
+    def linear(self) -> Tensor | None:
+        """The head's weights M K, where it is pooling and one linear layer."""
+        raise NotImplementedError
+
+    def pooling(self, frames: int) -> Tensor:
+        """Weight of each of `frames` feature frames in the head's mean: t, mean 1."""
+        return torch.ones(frames)
+
+    def cells(self, input_size: tuple[int, int, int], layer: str | None = None) -> Cells:
+        """Stride and centre of a layer's cells (the features') along t, y, x, for a clip of T H W."""
+        raise NotImplementedError
+
+    def shape(self, input_size: tuple[int, int, int], layer: str | None = None) -> tuple[int, int, int]:
+        """A layer's cells along t, y, x, for a clip of T H W."""
+        raise NotImplementedError
+
+
+class Staged(Network):
     """Named stages, one after another, then a head.
 
     Where the head is pooling and one linear layer, subclasses set `weight` (M K) and `bias` (M), and override `pooling`
@@ -100,14 +182,24 @@ class Staged(nn.Module):
     weight: Tensor
     bias: Tensor
 
-    def pooling(self, frames: int) -> Tensor:
-        """Weight of each of `frames` feature frames in the head's mean: t, mean 1."""
-        return torch.ones(frames)
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(self.stages)
+
+    @property
+    def last(self) -> str:  # type: ignore[override]
+        return self.names[-1]
+
+    def path(self, layer: str) -> str:
+        return f"stages.{layer}"
 
     @property
     def linear(self) -> Tensor | None:
-        """The head's weights M K, where it is pooling and one linear layer."""
         return getattr(self, "weight", None)
+
+    def run(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.extract(clip)
+        return features, self.classify(features)
 
     def extract(self, clip: Tensor) -> Tensor:
         """Features N K t h w of a clip N C T H W."""
@@ -133,14 +225,12 @@ class Staged(nn.Module):
         """The layers of a stage along t, y and x, as far as they move or thin out cells."""
         raise NotImplementedError
 
-    def cells(self, input_size: tuple[int, int, int], stage: str | None = None) -> Cells:
-        """Stride and centre of a stage's cells (the last one's) along t, y, x, for a clip of T H W."""
-        (_, jump_t, centre_t), (_, jump_y, centre_y), (_, jump_x, centre_x) = self._followed(input_size, stage)
+    def cells(self, input_size: tuple[int, int, int], layer: str | None = None) -> Cells:
+        (_, jump_t, centre_t), (_, jump_y, centre_y), (_, jump_x, centre_x) = self._followed(input_size, layer)
         return Cells((jump_t, jump_y, jump_x), (centre_t, centre_y, centre_x))
 
-    def shape(self, input_size: tuple[int, int, int], stage: str | None = None) -> tuple[int, int, int]:
-        """A stage's cells along t, y, x, for a clip of T H W."""
-        (t, _, _), (y, _, _), (x, _, _) = self._followed(input_size, stage)
+    def shape(self, input_size: tuple[int, int, int], layer: str | None = None) -> tuple[int, int, int]:
+        (t, _, _), (y, _, _), (x, _, _) = self._followed(input_size, layer)
         return t, y, x
 
     def _followed(self, input_size: tuple[int, int, int], stage: str | None) -> list[tuple[int, float, float]]:

@@ -145,17 +145,17 @@ class I3D(Staged):
         t, y, x = ([along] for along in zip(kernel, stride, strict=True))
         return t, y, x
 
-    def cells(self, input_size: Triple, stage: str | None = None) -> Cells:
+    def cells(self, input_size: Triple, layer: str | None = None) -> Cells:
         if not self.doubled:
-            return super().cells(input_size, stage)
-        fed = super().cells((2 * input_size[0], *input_size[1:]), stage)
+            return super().cells(input_size, layer)
+        fed = super().cells((2 * input_size[0], *input_size[1:]), layer)
         # Frame f is fed at 2f and 2f + 1: its place is between them.
         (jump, *jumps), (centre, *centres) = fed.stride, fed.centre
         return Cells((jump / 2, jumps[0], jumps[1]), ((centre - 0.5) / 2, centres[0], centres[1]))
 
-    def shape(self, input_size: Triple, stage: str | None = None) -> Triple:
+    def shape(self, input_size: Triple, layer: str | None = None) -> Triple:
         t, height, width = input_size
-        return super().shape((2 * t if self.doubled else t, height, width), stage)
+        return super().shape((2 * t if self.doubled else t, height, width), layer)
 
     def load_folded(self, weights: Mapping[str, Tensor]) -> None:
         """Take DeepMind's weights, folding each BatchNorm (no scale) into its convolution.

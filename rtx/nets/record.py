@@ -23,6 +23,8 @@ class Recorded(NamedTuple):
     """What each layer that was asked for gave, last call if it was called several times."""
     logits: Tensor
     """N M."""
+    also: Tensor
+    """What the layer gave that was to be kept besides."""
 
     def gradients(self, score: Tensor) -> list[Tensor]:
         """d score / d output of each layer; of a batch, whose scores do not depend on each other's clips."""
@@ -35,18 +37,21 @@ def record(
     layers: Collection[str],
     rules: AbstractContextManager[Any] | None = None,
     marked: Callable[[Tensor], Tensor] = lambda clip: clip,
+    *,
+    also: str,
 ) -> Recorded:
     """Run `network` over a clip and keep the outputs of `layers`; without layers, gradients reach down to the clip.
 
     What comes before the first of these layers leaves nothing behind for a backward pass. `rules` is a context that
     replaces operations by others, e.g. ReLU by one with another gradient; the clip goes through `marked` before.
+    `also`: one more layer whose output is kept.
     """
     outputs: dict[str, Tensor] = {}
 
     def keeping(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         def kept(*args: Any, **kwargs: Any) -> Any:
             out = forward(*args, **kwargs)
-            if not torch.is_grad_enabled():
+            if not torch.is_grad_enabled() and name in layers:
                 torch.set_grad_enabled(True)
                 out = out.detach().requires_grad_()
             outputs[name] = out
@@ -58,8 +63,8 @@ def record(
         # A tensor of inference mode takes no part in a backward pass; its copy does.
         clip = marked(clip.clone().requires_grad_(not layers))
         with rules or nullcontext():
-            logits = twin(network, dict.fromkeys(layers, keeping))(clip)
-    return Recorded(clip, {name: outputs[name] for name in layers}, logits)
+            logits = twin(network, dict.fromkeys((*layers, also), keeping))(clip)
+    return Recorded(clip, {name: outputs[name] for name in layers}, logits, outputs[also])
 
 
 Wrap = Callable[[str, Callable[..., Any]], Callable[..., Any]]

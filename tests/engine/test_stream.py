@@ -21,7 +21,7 @@ from rtx.link.frames import Frame
 from rtx.link.wire import Truth
 from rtx.nets import cards
 from rtx.nets.causal import Past
-from rtx.nets.forward import Forward
+from rtx.nets.forward import Forward, Outcome
 from rtx.scenes.film import film
 from rtx.scenes.scene import Cast
 
@@ -249,9 +249,9 @@ def _forward(backend: TorchBackend, features: torch.Tensor) -> Forward:
     """Its last 16 feature frames, pooled and explained."""
     logits = backend.network.classify(features)
     return Forward(
-        clip=torch.zeros(1, 3, 16, 112, 112), features=features, logits=logits, weight=backend.network.weight,
-        pooling=backend.network.pooling(16), target=logits.argmax(1),
-        cells=backend.network.cells((16, 112, 112)), frames=16,
+        clip=torch.zeros(1, 3, 16, 112, 112), wanted=[None], weight=backend.network.weight,
+        pooling=backend.network.pooling(16), cells=backend.network.cells((16, 112, 112)), frames=16,
+        done=[Outcome(features, logits)],
     )  # fmt: skip
 
 

@@ -139,13 +139,10 @@ def a_clip(n: int = 2, seed: int = 1, dtype: torch.dtype = torch.float32) -> Ten
 
 
 def forward_of(network: Staged, clip: Tensor, target: int | None = None) -> Forward:
-    with torch.inference_mode():
-        features = network.extract(clip)
-        logits = network.classify(features)
-        chosen = logits.argmax(1) if target is None else torch.full((len(clip),), target)
+    """A pass that is yet to be made."""
     t, h, w = clip.shape[2:]
     low, high = (torch.full((1, 3, 1, 1, 1), bound, dtype=clip.dtype) for bound in (-1.0, 1.0))
     return Forward(
-        clip=clip, features=features, logits=logits, weight=network.linear, pooling=network.pooling(features.shape[2]),
-        target=chosen, cells=network.cells((t, h, w)), frames=t, network=network, bounds=(low, high),
+        clip=clip, wanted=[target] * len(clip), weight=network.linear, pooling=network.pooling(network.shape((t, h, w))[0]),
+        cells=network.cells((t, h, w)), frames=t, network=network, bounds=(low, high),
     )  # fmt: skip

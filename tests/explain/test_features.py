@@ -17,7 +17,7 @@ from torch import nn
 from rtx.explain.features import cam, contrast, ksigma
 from rtx.explain.placing import upsample
 from rtx.link.wire import Cells
-from rtx.nets.forward import Forward
+from rtx.nets.forward import Forward, Outcome
 
 
 def a_forward(
@@ -30,7 +30,9 @@ def a_forward(
     logits = features.float().mean(dim=(2, 3, 4)) @ weight.T
     shape = features.shape[2:]
     cells = Cells(tuple(s / c for s, c in zip(size, shape, strict=True)), (1.5, 9.0, 7.0))
-    return Forward(torch.zeros(n, 3, *size), features, logits, weight, torch.ones(t), logits.argmax(1), cells, size[0])
+    return Forward(
+        torch.zeros(n, 3, *size), [None] * n, weight, torch.ones(t), cells, size[0], done=[Outcome(features, logits)]
+    )
 
 
 def random_features(n: int = 2, channels: int = 6, t: int = 4, side: int = 5, seed: int = 0) -> torch.Tensor:
@@ -117,8 +119,8 @@ def test_cam_is_torch_cams():
     with torch.no_grad():
         features = network[:2](clip)
     forward = Forward(
-        clip, features, logits.detach(), network[4].weight.detach(), torch.ones(4), logits.argmax(1),
-        Cells((1, 1, 1), (1, 1, 1)), 6,
+        clip, [None], network[4].weight.detach(), torch.ones(4), Cells((1, 1, 1), (1, 1, 1)), 6,
+        done=[Outcome(features, logits.detach())],
     )  # fmt: skip
     torch.testing.assert_close(cam(forward)[0], theirs.reshape(4, 10, 10), atol=1e-5, rtol=1e-4)
 
@@ -165,7 +167,7 @@ def test_upsampling_puts_cells_at_their_centres(spline: bool):
 def test_the_spline_overshoots_and_linear_does_not():
     features = torch.zeros(1, 3, 4, 5, 5)
     features[:, 0, 2, 2, 2] = 1
-    forward = replace(a_forward(features), target=torch.tensor([2]), weight=torch.ones(5, 3))
+    forward = replace(a_forward(features), wanted=[2], weight=torch.ones(5, 3))
     assert cam(forward, interpolation="spline").shape == (1, 16, 48, 48)
     assert cam(forward, interpolation="spline").min() < -0.01
     assert upsample(forward, cam(forward)).min() == 0
