@@ -66,5 +66,5 @@ class _Guided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (y,) = ctx.saved_tensors
-        passed = gradient.clamp(min=0) if ctx.at.cuts else gradient
-        return passed * (y > 0), None, None
+        passed: Tensor = torch.ops.aten.threshold_backward(gradient, y, 0)
+        return passed.clamp_(min=0) if ctx.at.cuts else passed, None, None

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from rtx.errors import UserError
+from rtx.nets import thin
 from rtx.nets.forward import exact
 
 Layer = Callable[[Tensor, Tensor], Tensor]
@@ -32,18 +33,25 @@ def z_plus(x: Tensor, weight: Tensor, layer: Layer) -> Made:
     """What speaks for an output: x+ w+ and x- w-. After a ReLU there is no x-."""
     if bool((x >= 0).all()):
         return Made((x,), lambda x: layer(x, weight.clamp(min=0)))
-    parts = x.clamp(min=0), x.clamp(max=0)
-    return Made(parts, lambda up, down: layer(up, weight.clamp(min=0)) + layer(down, weight.clamp(max=0)))
+    return _both(x.clamp(min=0), x.clamp(max=0), weight, layer)
 
 
 def z_box(x: Tensor, weight: Tensor, layer: Layer) -> Made:
-    """At the clip, whose values lie between low and high: x w - low w+ - high w-, none of it negative."""
+    """At the clip, whose values lie between low and high: x w - low w+ - high w- = (x - low) w+ + (x - high) w-.
+
+    None of it is negative.
+    """
     low, high = x.bounds  # type: ignore[attr-defined]
+    return _both(x - low, x - high, weight, layer)
 
-    def of(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        return layer(x, weight) - layer(low, weight.clamp(min=0)) - layer(high, weight.clamp(max=0))
 
-    return Made((x, low, high), of)
+def _both(up: Tensor, down: Tensor, weight: Tensor, layer: Layer) -> Made:
+    """What is not negative through positive weights, and what is not positive through negative ones."""
+
+    def of(up: Tensor, down: Tensor) -> Tensor:
+        return layer(up, weight.clamp(min=0)) + layer(down, weight.clamp(max=0))
+
+    return Made((up, down), of)
 
 
 def whole(x: Tensor, weight: Tensor, layer: Layer) -> Made:
@@ -185,8 +193,10 @@ def _weighted(
     weight = weight.to(x)
     bias = None if bias is None else bias.to(x)
 
+    linear = thin.conv3d if func is F.conv3d else func
+
     def layer(x: Tensor, weight: Tensor) -> Tensor:
-        return func(x, weight, None, *about, **named)  # type: ignore[no-any-return]
+        return linear(x, weight, None, *about, **named)  # type: ignore[no-any-return]
 
     rules = at.rules
     rule = rules.clip if hasattr(x, "bounds") else rules.linear if func is F.linear else rules.convolution

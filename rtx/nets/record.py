@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rtx.nets.thin import Thin
+
 
 class Recorded(NamedTuple):
     """What a recorded pass gave."""
@@ -62,7 +64,7 @@ def record(
     with torch.inference_mode(False), torch.set_grad_enabled(not layers):
         # A tensor of inference mode takes no part in a backward pass; its copy does.
         clip = marked(clip.clone().requires_grad_(not layers))
-        with rules or nullcontext():
+        with Thin(), rules or nullcontext():
             logits = twin(network, dict.fromkeys((*layers, also), keeping))(clip)
     return Recorded(clip, {name: outputs[name] for name in layers}, logits, outputs[also])
 
