@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from rtx.errors import UserError
+from rtx.explain.relu import IN_PLACE, RELU
 from rtx.nets import thin
 from rtx.nets.forward import exact
 
@@ -27,11 +28,12 @@ class Made(NamedTuple):
 
 
 Rule = Callable[[Tensor, Tensor, Layer], Made]
+Value = Callable[..., Tensor]
 
 
 def z_plus(x: Tensor, weight: Tensor, layer: Layer) -> Made:
     """What speaks for an output: x+ w+ and x- w-. After a ReLU there is no x-."""
-    if bool((x >= 0).all()):
+    if bool(x.amin() >= 0):
         return Made((x,), lambda x: layer(x, weight.clamp(min=0)))
     return _both(x.clamp(min=0), x.clamp(max=0), weight, layer)
 
@@ -87,9 +89,9 @@ class _Shared(torch.autograd.Function):
     """A value whose relevance goes to what made it: each part times what it would give more, over the whole."""
 
     @staticmethod
-    def forward(ctx: Any, at: Propagating, made: Made, owners: tuple[int, ...], value: Tensor, *xs: Tensor) -> Tensor:
+    def forward(ctx: Any, at: Propagating, value: Value, made: Made, owners: tuple[int, ...], *xs: Tensor) -> Tensor:
         ctx.at, ctx.made, ctx.owners, ctx.inputs = at, made, owners, len(xs)
-        return value.view_as(value)
+        return value(*xs)
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> Any:
@@ -112,12 +114,13 @@ def _handed(made: Made, relevance: Tensor, epsilon: float) -> tuple[list[Tensor]
         z = made.of(*parts)
     below = z.detach()
     if epsilon:
-        below = below + epsilon * below.abs().amax() * torch.where(below >= 0, 1.0, -1.0)
+        below += epsilon * below.abs().amax() * torch.where(below >= 0, 1.0, -1.0)
     nobody = below == 0
-    share = torch.where(nobody, 0.0, relevance / below)
+    lost = (relevance * nobody).flatten(1).sum(dim=1) if bool(nobody.any()) else relevance.new_zeros(len(relevance))
+    # One layout: over two at once every step would go to and fro in memory.
+    share = torch.empty_like(below).copy_(relevance).div_(below.masked_fill_(nobody, torch.inf))
     more = torch.autograd.grad(z, parts, share)
-    lost = (relevance * nobody).flatten(1).sum(dim=1)
-    return [part.detach() * of for part, of in zip(parts, more, strict=True)], lost
+    return [of * part.detach() for part, of in zip(parts, more, strict=True)], lost
 
 
 class Top(NamedTuple):
@@ -131,12 +134,14 @@ class _Passed(torch.autograd.Function):
     """A value whose relevance goes on as it is."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, x: Tensor) -> Tensor:
-        return value.view_as(value)
+    def forward(ctx: Any, value: Value, in_place: bool, x: Tensor) -> Tensor:
+        if in_place:
+            ctx.mark_dirty(x)
+        return value(x)
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> Any:
-        return None, relevance
+        return None, None, relevance
 
 
 class Propagating(TorchFunctionMode):
@@ -158,6 +163,9 @@ class Propagating(TorchFunctionMode):
         kwargs = kwargs or {}
         if not torch.is_grad_enabled() or not any(_depends(value) for value in (*args, *kwargs.values())):
             return func(*args, **kwargs)
+        for value in args:
+            if isinstance(value, Tensor) and hasattr(value, "replaced"):
+                raise UserError(f"what {value.replaced} wrote in place is used without its result: use the result")
         if func in _OPERATIONS:
             return _OPERATIONS[func](self, func, *args, **kwargs)
         out = func(*args, **kwargs)
@@ -174,9 +182,14 @@ class Propagating(TorchFunctionMode):
         x.bounds = tuple(bound.expand_as(x) for bound in self.bounds)  # type: ignore[attr-defined]
         return x
 
-    def share(self, value: Tensor, made: Made, *xs: Tensor) -> Tensor:
+    def share(self, value: Value, made: Made, *xs: Tensor) -> Tensor:
+        """value(*xs), whose relevance goes to what made it."""
         owners = tuple(range(len(xs))) if len(xs) > 1 else (0,) * len(made.parts)
-        return _Shared.apply(self, made, owners, value, *xs)  # type: ignore[no-any-return, no-untyped-call]
+        return _Shared.apply(self, value, made, owners, *xs)  # type: ignore[no-any-return, no-untyped-call]
+
+    def hand_on(self, value: Value, x: Tensor, in_place: bool = False) -> Tensor:
+        """value(x), whose relevance is that of x."""
+        return _Passed.apply(value, in_place, x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _depends(value: Any) -> bool:
@@ -201,10 +214,10 @@ def _weighted(
     rules = at.rules
     rule = rules.clip if hasattr(x, "bounds") else rules.linear if func is F.linear else rules.convolution
     with torch.no_grad():
-        made, value = rule(x, weight, layer), func(x, weight, bias, *about, **named)
+        made = rule(x, weight, layer)
     if rules.contrastive:
         at.top = Top(made, lambda: rule(x.detach(), -weight, layer))
-    out = at.share(value, made, x)
+    out = at.share(lambda x: func(x, weight, bias, *about, **named), made, x)
     out.layer = (func, x, weight, bias, about, named)  # type: ignore[attr-defined]
     return out
 
@@ -229,12 +242,13 @@ def _batch_norm(
     with torch.no_grad():
         rule = at.rules.clip if hasattr(x, "bounds") else at.rules.convolution
         made = rule(x, scale.view(shape), torch.mul)
-        value = x * scale.view(shape) + shift.view(shape)
-    return at.share(value, made, x)
+    return at.share(lambda x: x * scale.view(shape) + shift.view(shape), made, x)
 
 
 def _relu(at: Propagating, func: Any, x: Tensor, inplace: bool = False) -> Tensor:
-    return _Passed.apply(x.detach().clamp(min=0), x)  # type: ignore[no-any-return, no-untyped-call]
+    """In place, `x` has the new values, too, and hands on as much."""
+    in_place = inplace or func in IN_PLACE
+    return at.hand_on(lambda x: x.clamp_(min=0) if in_place else x.clamp(min=0), x, in_place)
 
 
 def _max_pool(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Tensor:
@@ -246,17 +260,17 @@ def _max_pool(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) 
         name: said[name] for name in ("kernel_size", "stride", "padding", "ceil_mode") if said.get(name) is not None
     }
     average_pool = {F.max_pool1d: F.avg_pool1d, F.max_pool2d: F.avg_pool2d, F.max_pool3d: F.avg_pool3d}[func]
-    with torch.no_grad():
-        value = func(x, *about, **named)
-    return at.share(value, Made((_counts(at, x),), partial(average_pool, **average)), x)
+    made = Made((_counts(at, x),), partial(average_pool, **average))
+    return at.share(lambda x: func(x, *about, **named), made, x)
 
 
 def _average(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Tensor:
     """Pooling by average, means and sums: linear, all weights alike."""
-    with torch.no_grad():
-        value = func(x, *about, **named)
-        made = Made((_counts(at, x),), lambda x: func(x, *about, **named))
-    return at.share(value, made, x)
+
+    def average(x: Tensor) -> Tensor:
+        return func(x, *about, **named)  # type: ignore[no-any-return]
+
+    return at.share(average, Made((_counts(at, x),), average), x)
 
 
 def _counts(at: Propagating, x: Tensor) -> Tensor:
@@ -269,20 +283,18 @@ def _sum(at: Propagating, func: Any, a: Any, b: Any, **named: Any) -> Tensor:
         return func(a, b, **named)  # type: ignore[no-any-return]
     if a.shape != b.shape or named:
         raise UserError(f"no rule says how a sum of {tuple(a.shape)} and {tuple(b.shape)} hands relevance on")
-    with torch.no_grad():
-        made = Made((_counts(at, a), _counts(at, b)), torch.add)
-        value = a + b
-    return at.share(value, made, a, b)
+    if func in _ADDS_IN_PLACE:
+        a.replaced = func.__name__  # type: ignore[attr-defined]
+    return at.share(torch.add, Made((_counts(at, a), _counts(at, b)), torch.add), a, b)
 
 
 def _product(at: Propagating, func: Any, a: Any, b: Any) -> Tensor:
     """With constants, e.g. of a weighted mean."""
     if _depends(a) and _depends(b):
         raise UserError("no rule says how a product of two activations (a gate) hands relevance on")
+    divides = func in (torch.Tensor.div, torch.Tensor.__truediv__, torch.div)
     x, factor = (a, b) if _depends(a) else (b, a)
-    with torch.no_grad():
-        value = x * factor if func not in (torch.Tensor.div, torch.Tensor.__truediv__, torch.div) else x / factor
-    return _Passed.apply(value, x)  # type: ignore[no-any-return, no-untyped-call]
+    return at.hand_on(lambda x: x / factor if divides else x * factor, x)
 
 
 def _pad(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Tensor:
@@ -292,10 +304,12 @@ def _pad(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Te
     return out  # type: ignore[no-any-return]
 
 
+_ADDS_IN_PLACE = frozenset({Tensor.add_, Tensor.__iadd__})
+
 _OPERATIONS: dict[Any, Callable[..., Tensor]] = {
     **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, F.linear), _weighted),
     F.batch_norm: _batch_norm,
-    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), _relu),
+    **dict.fromkeys(RELU, _relu),
     **dict.fromkeys((F.max_pool1d, F.max_pool2d, F.max_pool3d), _max_pool),
     **dict.fromkeys(
         (
