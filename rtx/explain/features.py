@@ -83,9 +83,7 @@ def _head(forward: "Forward") -> "Tensor":
 
 def _linear(forward: "Forward", w: "Tensor", pooled: bool, interpolation: str) -> "Tensor":
     """sum over k of w[k] A[k]: N t h w."""
-    a = forward.features.float()
-    n, channels, t, height, width = a.shape
-    relevance = (w[:, None, :] @ a.reshape(n, channels, -1)).reshape(n, t, height, width)
+    relevance = sum_over_channels(w, forward.features)
     if pooled:
         relevance = relevance * forward.pooling[None, :, None, None]
     if interpolation == "spline":
@@ -93,3 +91,12 @@ def _linear(forward: "Forward", w: "Tensor", pooled: bool, interpolation: str) -
 
         relevance = upsample(forward, relevance, spline=True)
     return relevance
+
+
+def sum_over_channels(w: "Tensor", a: "Tensor") -> "Tensor":
+    """sum over k of w[k] A[k], w N K and A N K t h w: N t h w, in float32 at least."""
+    from rtx.nets.forward import exact
+
+    n, channels, t, height, width = a.shape
+    a = exact(a).reshape(n, channels, -1)
+    return (w.to(a)[:, None, :] @ a).reshape(n, t, height, width)

@@ -108,7 +108,9 @@ def _to_layer(forward: "Forward", layer: str | None, rules: "Rules") -> "Shared"
     score = forward.score(recorded.logits)
     (relevance,) = torch.autograd.grad(score, output, torch.ones_like(score))
     r = exact(relevance).sum(dim=1)
-    return Shared(r if layer is None else upsample_layer(forward, name, r), _share(passing.lost, torch.ones_like(score)))
+    return Shared(
+        r if layer is None else upsample_layer(forward, name, r), _share(passing.lost, torch.ones_like(score))
+    )
 
 
 def _share(lost: "Tensor | float", of: "Tensor") -> "Tensor":

@@ -33,16 +33,22 @@ class Layer:
     @property
     def relevance(self) -> "Tensor":
         """The layer's map N t h w: sum over its kernels of the mean of their channels' maps."""
-        return _weighted(self.seen, self.shares.sum(dim=1))
+        from rtx.explain.features import sum_over_channels
+
+        return sum_over_channels(self.shares.sum(dim=1), self.seen)
 
     def kernel(self, number: int) -> "Tensor":
         """One kernel's map N t h w: the mean of its channels' maps."""
-        return _weighted(self.seen, self.shares[:, number])
+        from rtx.explain.features import sum_over_channels
+
+        return sum_over_channels(self.shares[:, number], self.seen)
 
     @property
     def shares(self) -> "Tensor":
         """What each channel counts in each kernel's mean: N K C."""
-        kept = self.kept.to(self.seen.dtype)
+        from rtx.nets.forward import exact
+
+        kept = self.kept.to(exact(self.seen[:0]).dtype)
         return kept / kept.sum(dim=2, keepdim=True).clamp(min=1)
 
 
@@ -61,7 +67,10 @@ def pyramid(
     layers = [tree(forward, theta, depth)]
     for _ in range(depth):
         layers = [below for layer in layers for below in layer.below] or layers
-    maps = [upsample_sized(forward, layer.relevance) for layer in layers]
+    by_size: dict[object, Tensor] = {}
+    for relevance in (layer.relevance for layer in layers):
+        by_size[relevance.shape] = by_size[relevance.shape] + relevance if relevance.shape in by_size else relevance
+    maps = [upsample_sized(forward, relevance) for relevance in by_size.values()]
     return sum(maps[1:], maps[0])
 
 
@@ -98,10 +107,11 @@ def _below(node: "Node", kernels: "Tensor", theta: float, depth: int) -> tuple[L
         return tuple(layer for source, part in parts for layer in _below(source, part, theta, depth))
     assert isinstance(node, Convolution)
     # Each kernel in its own group's channels: K C.
-    k, width = node.kernel.shape
-    groups = torch.eye(node.groups, dtype=torch.bool, device=node.kernel.device)[:, None, :, None]
+    kernel = node.kernel
+    k, width = kernel.shape
+    groups = torch.eye(node.groups, dtype=torch.bool, device=kernel.device)[:, None, :, None]
     own = groups.expand(-1, k // node.groups, -1, width).reshape(k, -1)
-    spread = own * node.kernel.repeat(1, node.groups)
+    spread = own * kernel.repeat(1, node.groups)
     kept = _reached(_mean(node.seen)[:, None] * spread, own, theta) & kernels[:, :, None]
     return (Layer(node.seen, kept, _below(node.source, kept.any(dim=1), theta, depth - 1)),)
 
@@ -119,9 +129,3 @@ def _mean(a: "Tensor") -> "Tensor":
     from rtx.nets.forward import exact
 
     return exact(a).mean(dim=(2, 3, 4))
-
-
-def _weighted(a: "Tensor", weights: "Tensor") -> "Tensor":
-    """sum over channels of weights N C times A N C t h w."""
-    n, channels, t, height, width = a.shape
-    return (weights[:, None] @ a.reshape(n, channels, -1)).reshape(n, t, height, width).to(weights.dtype)

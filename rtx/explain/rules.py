@@ -51,7 +51,11 @@ def _both(up: Tensor, down: Tensor, weight: Tensor, layer: Layer) -> Made:
     """What is not negative through positive weights, and what is not positive through negative ones."""
 
     def of(up: Tensor, down: Tensor) -> Tensor:
-        return layer(up, weight.clamp(min=0)) + layer(down, weight.clamp(max=0))
+        plus, minus = weight.clamp(min=0), weight.clamp(max=0)
+        if up.dim() == weight.dim() == 5 and up.shape[1] == weight.shape[1]:
+            # Over a clip's few colours, one convolution of twice as many takes hardly longer than one.
+            return layer(torch.cat((up, down), 1), torch.cat((plus, minus), 1))
+        return layer(up, plus) + layer(down, minus)
 
     return Made((up, down), of)
 
@@ -205,11 +209,17 @@ def _weighted(
     """A convolution or a linear layer, in the clip's precision; its bias takes nothing."""
     weight = weight.to(x)
     bias = None if bias is None else bias.to(x)
+    made = _by_rule(at, func, x, weight, about, named)
+    out = at.share(lambda x: func(x, weight, bias, *about, **named), made, x)
+    out.layer = func, x, weight, about, named  # type: ignore[attr-defined]
+    return out
 
+
+def _by_rule(at: Propagating, func: Any, x: Tensor, weight: Tensor, about: Any, named: Any) -> Made:
     linear = thin.conv3d if func is F.conv3d else func
 
     def layer(x: Tensor, weight: Tensor) -> Tensor:
-        return linear(x, weight, None, *about, **named)  # type: ignore[no-any-return]
+        return linear(x, weight, None, *about, **named)
 
     rules = at.rules
     rule = rules.clip if hasattr(x, "bounds") else rules.linear if func is F.linear else rules.convolution
@@ -217,9 +227,7 @@ def _weighted(
         made = rule(x, weight, layer)
     if rules.contrastive:
         at.top = Top(made, lambda: rule(x.detach(), -weight, layer))
-    out = at.share(lambda x: func(x, weight, bias, *about, **named), made, x)
-    out.layer = (func, x, weight, bias, about, named)  # type: ignore[attr-defined]
-    return out
+    return made
 
 
 def _batch_norm(
@@ -232,13 +240,12 @@ def _batch_norm(
     with torch.no_grad():
         scale = (torch.rsqrt(var + eps) * (1.0 if weight is None else weight)).to(x)
         shift = ((0.0 if bias is None else bias) - mean * scale).to(x)
-    if hasattr(x, "layer"):
-        before, source, kernel, offset, about, named = x.layer
-        folded = kernel.to(x) * scale.view(-1, *(1,) * (kernel.dim() - 1))
-        return _weighted(
-            at, before, source, folded, shift if offset is None else offset * scale + shift, *about, **named
-        )
     shape = (1, -1, *(1,) * (x.dim() - 2))
+    if hasattr(x, "layer"):
+        before, source, kernel, about, named = x.layer
+        folded = kernel * scale.view(-1, *(1,) * (kernel.dim() - 1))
+        value = torch.addcmul(shift.view(shape), x.detach(), scale.view(shape))
+        return at.share(lambda _: value, _by_rule(at, before, source, folded, about, named), source)
     with torch.no_grad():
         rule = at.rules.clip if hasattr(x, "bounds") else at.rules.convolution
         made = rule(x, scale.view(shape), torch.mul)
@@ -284,7 +291,7 @@ def _sum(at: Propagating, func: Any, a: Any, b: Any, **named: Any) -> Tensor:
     if a.shape != b.shape or named:
         raise UserError(f"no rule says how a sum of {tuple(a.shape)} and {tuple(b.shape)} hands relevance on")
     if func in _ADDS_IN_PLACE:
-        a.replaced = func.__name__  # type: ignore[attr-defined]
+        a.replaced = func.__name__
     return at.share(torch.add, Made((_counts(at, a), _counts(at, b)), torch.add), a, b)
 
 

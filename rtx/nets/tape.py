@@ -5,7 +5,7 @@ What leaves channels as they are (ReLU, pooling, padding) is no node of its own;
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from rtx.nets.forward import exact
 
@@ -29,9 +30,16 @@ class Convolution:
     source: Node
     seen: Tensor
     """Its input: N C t h w."""
-    kernel: Tensor
-    """Mean over each kernel's volume, with BatchNorm's scale: K C/groups."""
+    weight: Tensor
+    """K C/groups t h w."""
     groups: int
+    scale: Tensor | float = 1.0
+    """BatchNorm's, of each kernel: K 1."""
+
+    @property
+    def kernel(self) -> Tensor:
+        """Mean over each kernel's volume, with BatchNorm's scale: K C/groups."""
+        return _mean(self.weight) * self.scale
 
 
 @dataclass(eq=False)
@@ -86,7 +94,7 @@ def _before(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
         return Sum((node_of(clips[0]), node_of(clips[1])))
     node = node_of(clips[0])
     if func is F.batch_norm and isinstance(node, Convolution):
-        node.kernel = node.kernel * _scale(*args[1:], **kwargs)[:, None]
+        node.scale = _scale(*args[1:], **kwargs)[:, None]
     return node
 
 
@@ -95,7 +103,7 @@ def _convolution(
     groups: int = 1,
 ) -> Convolution:  # fmt: skip
     seen = getattr(x, "unpadded", x)
-    return Convolution(node_of(x), seen, exact(weight).mean((2, 3, 4)), groups)
+    return Convolution(node_of(x), seen, weight, groups)
 
 
 def _scale(
@@ -104,6 +112,17 @@ def _scale(
 ) -> Tensor:  # fmt: skip
     scale = torch.rsqrt(var + eps)
     return scale if weight is None else scale * weight
+
+
+_MEANS: MutableMapping[Tensor, tuple[int, Tensor]] = WeakTensorKeyDictionary()
+
+
+def _mean(weight: Tensor) -> Tensor:
+    """Mean over each kernel's volume, remembered until the weights change: to read them takes longer than all else."""
+    known = _MEANS.get(weight)
+    if known is None or known[0] != weight._version:
+        known = _MEANS[weight] = weight._version, exact(weight).mean((2, 3, 4))
+    return known[1]
 
 
 _SUMS = frozenset({torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__})

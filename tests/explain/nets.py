@@ -143,6 +143,6 @@ def forward_of(network: Staged, clip: Tensor, target: int | None = None) -> Forw
     t, h, w = clip.shape[2:]
     low, high = (torch.full((1, 3, 1, 1, 1), bound, dtype=clip.dtype) for bound in (-1.0, 1.0))
     return Forward(
-        clip=clip, wanted=[target] * len(clip), weight=network.linear, pooling=network.pooling(network.shape((t, h, w))[0]),
-        cells=network.cells((t, h, w)), frames=t, network=network, bounds=(low, high),
+        clip=clip, wanted=[target] * len(clip), weight=network.linear, cells=network.cells((t, h, w)), frames=t,
+        pooling=network.pooling(network.shape((t, h, w))[0]), network=network, bounds=(low, high),
     )  # fmt: skip

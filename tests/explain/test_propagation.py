@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.peers import zennit_deep_taylor, zennit_excitation
 from rtx.errors import UserError
-from rtx.explain.propagation import dtd, lrp
-from rtx.explain.rules import DEEP_TAYLOR, Propagating
+from rtx.explain.placing import upsample_layer
+from rtx.explain.propagation import contrastive_mwp, dtd, excitation_backprop, lrp
+from rtx.explain.rules import DEEP_TAYLOR, EXCITATION, Propagating
 from rtx.nets.forward import Layers, Staged
-from tests.explain.nets import NETS, Block, Plain, Pooled, a_clip, a_net, forward_of
+from tests.explain.nets import NETS, Block, Branched, Plain, Pooled, Residual, a_clip, a_net, forward_of
 
 SMALL = (4, 6, 6)
 
@@ -91,11 +93,71 @@ def test_dtd_is_its_rules_layer_by_layer():
 
 def test_dtd_is_zennits():
     """With the composite that is deep Taylor decomposition there: EpsilonPlus and EpsilonGammaBox are not."""
-    peer = pytest.importorskip("tests.explain.deep_taylor", reason="pip install --no-deps zennit==0.5.1")
+    pytest.importorskip("zennit", reason="pip install --no-deps zennit==0.5.1")
     network, clip = a_net(Plain, dtype=torch.float64), a_clip(2, dtype=torch.float64)
+    theirs = zennit_deep_taylor(network, -1.0, 1.0)
+    for i in range(2):
+        forward = forward_of(network, clip[i : i + 1])
+        expected = theirs(forward.clip, int(forward.target))
+        torch.testing.assert_close(dtd(forward).relevance, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_excitation_backprop_is_zennits():
+    pytest.importorskip("zennit", reason="pip install --no-deps zennit==0.5.1")
+    network, clip = a_net(Plain, dtype=torch.float64), a_clip(1, dtype=torch.float64)
     forward = forward_of(network, clip)
-    expected = peer.deep_taylor(network, clip, forward.target.clone(), -1.0, 1.0).sum(dim=1)
-    torch.testing.assert_close(dtd(forward).relevance, expected, rtol=1e-3, atol=1e-7)
+    expected = zennit_excitation(network, "stages.three")(clip, int(forward.target))
+    torch.testing.assert_close(excitation_backprop(forward).relevance, expected, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("kind", [Residual, Branched])
+def test_what_speaks_for_a_class_and_against_it(kind: type[Staged], sign: int):
+    """A pooled head's excitation, written as loops; its dual has the weights' signs turned."""
+    network, clip = a_net(kind, dtype=torch.float64), a_clip(3, dtype=torch.float64)
+    forward = forward_of(network, clip)
+    a, w = forward.features.numpy(), sign * network.weight.numpy()
+    shares = np.zeros((3, *a.shape[2:]))
+    for i in range(3):
+        up = np.maximum(w[int(forward.target[i])], 0)
+        pooled = a[i].mean(axis=(1, 2, 3))
+        for k in range(len(up)):
+            if pooled[k] > 0:
+                shares[i] += up[k] * pooled[k] / (up * pooled).sum() * a[i, k] / a[i, k].sum()
+    for_it = excitation_backprop(forward)
+    if sign > 0:
+        np.testing.assert_allclose(for_it.relevance.numpy(), shares, rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(for_it.relevance.sum(dim=(1, 2, 3)), 1)
+    else:
+        found = contrastive_mwp(forward)
+        np.testing.assert_allclose(found.relevance.numpy(), for_it.relevance.numpy() - shares, rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(found.relevance.sum(dim=(1, 2, 3)), 0, atol=1e-12)
+
+
+def test_through_a_fully_connected_head_the_dual_is_turned_in_the_last_layer_alone():
+    network, clip = a_net(Plain, dtype=torch.float64), a_clip(2, dtype=torch.float64)
+    turned = a_net(Plain, dtype=torch.float64)
+    turned.out.weight.data.neg_()
+    classes = forward_of(network, clip).target.tolist()
+    for i, c in enumerate(classes):
+        forward, dual = (forward_of(of, clip[i : i + 1], c) for of in (network, turned))
+        expected = excitation_backprop(forward).relevance - excitation_backprop(dual).relevance
+        torch.testing.assert_close(contrastive_mwp(forward).relevance, expected)
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_excitation_can_stop_at_any_layer(kind: type[Staged]):
+    """It arrives there whole, and is placed where the layer's cells lie."""
+    forward = forward_of(a_net(kind, dtype=torch.float64), a_clip(1, dtype=torch.float64))
+    for layer in forward.whole.names:
+        found = excitation_backprop(forward, layer=layer)
+        passing = Propagating(EXCITATION, forward.bounds)
+        recorded = forward.record((layer,), passing)
+        (back,) = torch.autograd.grad(forward.score(recorded.logits), list(recorded.outputs.values()))
+        torch.testing.assert_close(found.relevance, upsample_layer(forward, layer, back.sum(dim=1)))
+        torch.testing.assert_close(back.sum() + found.lost.sum(), torch.ones((), dtype=torch.float64))
+    with pytest.raises(UserError, match="unknown layer 'tow': did you mean 'two'"):
+        excitation_backprop(forward_of(a_net(Plain), a_clip(1)), layer="tow")
 
 
 @pytest.mark.parametrize("kind", NETS)
