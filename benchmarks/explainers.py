@@ -30,13 +30,13 @@ from rtx.engine.torch_backend import cores
 from rtx.explain.registry import DECLARED, parse
 from rtx.explain.run import explain
 from rtx.nets.c3d import C3D
-from rtx.nets.forward import Forward, Staged
+from rtx.nets.forward import Forward, Network
 from rtx.nets.resnet3d import ResNet3D
 
 LOW, HIGH = -1.0, 1.0
 """Bounds of a pixel."""
 OURS = (*(of.name for of in DECLARED.values() if not of.is_step), "cam | selective")
-PEERS: dict[str, dict[str, Callable[[Staged], peers.Peer]]] = {
+PEERS: dict[str, dict[str, Callable[[Network], peers.Peer]]] = {
     "ksigma": {"pytorch-grad-cam FEM": lambda n: peers.pytorch_grad_cam(n, _last(n), "FEM")},
     "cam": {"torch-cam CAM": lambda n: peers.torch_cam(n, _last(n), "CAM")},
     "grad_cam": {
@@ -122,6 +122,7 @@ class Subject:
         frames = rtx.read_clip("scene:hall?seed=7", "i3d-k400" if name == "i3d" else "figures").clip.frames
         if name == "i3d":
             backend = rtx.load("i3d-k400", "cpu", "fp32")
+            self.network: Network
             self.network, self.chosen = backend.network, backend.card.layers
         else:
             network = {"c3d": C3D, "r3d-18": ResNet3D}[name](classes=400).eval().requires_grad_(False)
@@ -151,7 +152,7 @@ class Subject:
         return run
 
 
-def _lazily(make: Callable[[Staged], peers.Peer], network: Staged) -> peers.Peer:
+def _lazily(make: Callable[[Network], peers.Peer], network: Network) -> peers.Peer:
     """What cannot even be made fails where it is first run."""
     made: list[peers.Peer] = []
 
@@ -247,7 +248,7 @@ def _agreement(ours: Tensor, theirs: Tensor) -> float | None:
     return None if correlation != correlation else round(correlation, 4)
 
 
-def _last(network: Staged) -> str:
+def _last(network: Network) -> str:
     return network.path(network.last)
 
 

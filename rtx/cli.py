@@ -43,7 +43,15 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 Explainer = Annotated[
     str | None, typer.Option(help="ksigma, cam, contrast; then steps: [bold]'ksigma | selective(n=4)'[/]")
 ]
-ModelName = Annotated[str | None, typer.Option(help="Model, see [bold]rtx models list[/].")]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        help="Model, see [bold]rtx models list[/]; or your own: [bold]FOLDER/card.toml[/], [bold]module:factory[/]."
+    ),
+]
+Layer = Annotated[
+    str | None, typer.Option(help="Layer that gives the features. [dim](default: the last with time and space)[/]")
+]
 Target = Annotated[
     str | None, typer.Option(help="Class to explain, by name or number. [dim](default: the top class)[/]")
 ]
@@ -89,6 +97,7 @@ def run(
         ),
     ] = None,
     model: ModelName = None,
+    layer: Layer = None,
     explainer: Explainer = None,
     target: Target = None,
     device: Device = None,
@@ -103,6 +112,7 @@ def run(
     settings = list(changes or [])
     for key, value in (
         ("worker.model", model),
+        ("worker.layer", layer),
         ("worker.explainer", explainer),
         ("worker.target", target),
         ("worker.device", device),
@@ -185,6 +195,7 @@ def explain(
         typer.Option(metavar="SECONDS", help="Time of the clip's newest frame. [dim](default: the middle clip)[/]"),
     ] = None,
     model: ModelName = None,
+    layer: Layer = None,
     explainer: Explainer = None,
     target: Target = None,
     device: Device = None,
@@ -198,12 +209,12 @@ def explain(
 
     check_file(file)
     name, chain = model or default_model([file]), explainer or "cam"
-    check_explain(name, chain, target, device or "auto", output, Console(stderr=True))
+    check_explain(name, layer, chain, target, device or "auto", output, Console(stderr=True))
     from rtx.api import load, read_clip, result_of
     from rtx.engine.engine import Engine
 
     clip = read_clip(file, name, at)
-    engine = Engine(load(name, device or "auto"), chain, target)  # type: ignore[arg-type]
+    engine = Engine(load(name, device or "auto", layer=layer), chain, target)  # type: ignore[arg-type]
     engine.warm_up()
     result = result_of(engine, engine.run(clip.clip.frames[None]))
     if output is not None:
@@ -289,9 +300,9 @@ def list_models() -> None:
             shape,
             str(len(card.labels)),
             "part of rtx"
-            if card.weights.source is None
+            if card.weights and card.weights.source is None
             else "in the cache"
-            if card.file.exists()
+            if card.here
             else "not fetched yet",
         )
     console.print(grid)
@@ -304,13 +315,19 @@ def show_model(name: str) -> None:
 
     card = cards.card(name)
     console.print(f"[bold]{card.name}[/]: {card.title}\n{card.paper}")
-    origin = card.weights.source.package if card.weights.source else "part of rtx"
-    console.print(f"weights: {origin} ({card.weights.licence})")
-    console.print(f"         {card.file if card.file.exists() else 'not fetched yet'}", soft_wrap=True)
+    if card.weights is None:
+        console.print("weights: the network brings its own")
+    else:
+        origin = card.weights.source.package if card.weights.source else "part of rtx"
+        console.print(f"weights: {origin} ({card.weights.licence})")
+        console.print(f"         {card.file if card.here else 'not fetched yet'}", soft_wrap=True)
     console.print(
         f"clip: {card.clip.frames} frames every {card.clip.stride_ms:g} ms, {card.clip.size} x {card.clip.size} pixels"
     )
-    console.print(f"{len(card.labels)} classes: {escape(', '.join(card.labels))}")
+    if card.labels:
+        console.print(f"{len(card.labels)} classes: {escape(', '.join(card.labels))}")
+    else:
+        console.print("classes: by number; a labels.txt beside its card names them")
 
 
 @models.command("pull")
@@ -329,7 +346,8 @@ def check_model(name: str) -> None:
     from rtx.nets import cards, weights
 
     card = cards.card(name)
-    weights.check(card)
+    if card.weights is not None:
+        weights.check(card)
     from rtx.api import load
     from rtx.engine.engine import Engine
 
@@ -343,13 +361,14 @@ def list_explainers(
     model: Annotated[
         str, typer.Option("--model", metavar="MODEL", help="Measure the costs with this model.")
     ] = "figures",
+    layer: Layer = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """What explainers there are: what each shows, reads and costs on this machine, its parameters, its paper."""
     from rtx.api import costs
     from rtx.explain.registry import DECLARED
 
-    ms, forward_ms = costs(model)
+    ms, forward_ms = costs(model, layer)
     if as_json:
         about = [
             {
@@ -363,7 +382,9 @@ def list_explainers(
         return
     console.print(f"Costs: beyond the forward pass of {model}, which takes {forward_ms:.0f} ms here.\n")
     for of in DECLARED.values():
-        what = "a step, after |" if of.is_step else f"reads {of.reads}, {ms[of.name]:.1f} ms"
+        cost = ms.get(of.name)
+        found = f"{cost:.1f} ms" if isinstance(cost, float) else f"not with {model}: {cost}"
+        what = "a step, after |" if of.is_step else f"reads {of.reads}, {found}"
         console.print(f"[bold]{of.name}[/]: {what}{', class-blind' if of.class_blind else ''}")
         for line in (
             of.summary,

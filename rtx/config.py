@@ -51,6 +51,8 @@ class Worker(_Struct, frozen=True):
     """Where nothing is said: `figures` if all cameras are the drawn hall."""
     continual: bool = True
     """A network that never looks ahead is run frame by frame; false runs it clip by clip, to compare."""
+    layer: str | None = None
+    """The layer that gives the features; where nothing is said, the last one that has time and space."""
     explainer: str = "cam"
     target: str | None = None
     """The class to explain, by name or number; the top class where this is not given."""

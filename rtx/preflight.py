@@ -31,7 +31,8 @@ def check_pipeline(pipeline: Pipeline, console: Console) -> None:
                 raise UserError(f"camera {camera.name!r}: pace = 'every' is for files; a live source cannot wait")
             check_keys(camera)
     if "engine" in parts:
-        check_model(pipeline.worker.model, pipeline.worker.explainer, pipeline.worker.target, console)
+        worker = pipeline.worker
+        check_model(worker.model, worker.layer, worker.explainer, worker.target, console)
     if "show" in parts:
         from rtx.show.sinks import check_sinks
 
@@ -65,21 +66,29 @@ def check_file(source: str) -> None:
 
 
 def check_explain(
-    model: str, explainer: str, target: str | None, device: str, output: Path | None, console: Console
+    model: str,
+    layer: str | None,
+    explainer: str,
+    target: str | None,
+    device: str,
+    output: Path | None,
+    console: Console,
 ) -> None:
     if device not in DEVICES:
         raise unknown("device", device, DEVICES)
-    check_model(model, explainer, target, console)
+    check_model(model, layer, explainer, target, console)
     if output is not None:
         from rtx.show.still import check
 
         check(output)
 
 
-def check_model(model: str, explainer: str, target: str | None, console: Console) -> None:
-    card = cards.card(model)
+def check_model(model: str, layer: str | None, explainer: str, target: str | None, console: Console) -> None:
+    card = cards.card(model, layer)
     chain_for(explainer, target, card.labels)
-    if not card.file.exists():
+    if card.weights is None:
+        return
+    if not card.here:
         with console.status(f"fetching the weights of {model} (once)"):
             weights.pull(card)
     weights.check(card)

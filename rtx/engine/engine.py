@@ -39,7 +39,7 @@ class Batch:
 
 def followed(card: cards.Card, chain: Chain, continual: bool) -> bool:
     """Are streams followed frame by frame? Explainers that need a pass of their own see whole clips."""
-    return card.causal and continual and chain.reads == "features"
+    return card.causal and continual and chain.reads == "features" and card.layer is None
 
 
 class Engine:
@@ -49,13 +49,13 @@ class Engine:
         self.backend = backend
         self.continual = continual
         self.card = backend.card
-        self.labels = self.card.labels
+        self.labels = backend.labels
         self.chain, self.target = chain_for(explainer, target, self.labels)
 
     @classmethod
     def of(cls, worker: Worker) -> Engine:
         """Load what the worker's settings ask for."""
-        card = cards.card(worker.model)
+        card = cards.card(worker.model, worker.layer)
         chain_for(worker.explainer, worker.target, card.labels)  # A mistake shows before seconds of loading.
         backend = TorchBackend(card, worker.device, worker.precision, worker.threads)
         return cls(backend, worker.explainer, worker.target, worker.continual)

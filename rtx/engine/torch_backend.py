@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtx.errors import UserError
 from rtx.nets.cards import Card
 from rtx.nets.causal import Causal, Past
-from rtx.nets.forward import Forward, Staged
+from rtx.nets.foreign import Foreign, make
+from rtx.nets.forward import Forward, Network
 from rtx.nets.zoo import build
 
 Precision = Literal["fp32", "bf16", "fp16"]
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -51,8 +52,32 @@ def choose_precision(wanted: Literal["auto", "fp32", "bf16", "fp16"], device: to
     return "bf16" if cpu_has_bf16() else "fp32"
 
 
+Placed = TypeVar("Placed", bound=nn.Module)
+
+
+def _precision_of(dtype: torch.dtype) -> Precision:
+    for name, of in _DTYPES.items():
+        if of == dtype:
+            return name
+    raise UserError(f"the network's weights are {dtype}; rtx runs {', '.join(map(str, _DTYPES.values()))}")
+
+
+def _labels(card: Card, network: Network) -> tuple[str, ...]:
+    """The classes' names, or numbers. UserError where there are more or fewer names than scores."""
+    if not isinstance(network, Foreign):
+        return card.labels
+    if card.labels and len(card.labels) != network.classes:
+        raise UserError(
+            f"{card.name}: labels.txt names {len(card.labels)} classes, but the network scores {network.classes}"
+        )
+    return card.labels or tuple(f"class {number}" for number in range(network.classes))
+
+
 class TorchBackend:
-    """A network on a device, taking frames as the cameras gave them."""
+    """A network on a device, taking frames as the cameras gave them.
+
+    `module`: a network that the caller has. It stays where it is and as it is; device and precision are its own.
+    """
 
     name = "torch"
 
@@ -62,23 +87,40 @@ class TorchBackend:
         device: Literal["auto", "cpu", "cuda"] = "auto",
         precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
         threads: int | None = None,
+        module: nn.Module | None = None,
     ):
         self.card = card
-        self.device = choose_device(device)
-        wanted = card.precision if precision == "auto" else precision
-        self.precision: Precision = choose_precision(wanted, self.device)
         # Layers of a network that is followed frame by frame are too small to be shared out.
         torch.set_num_threads(threads or (1 if card.causal else cores()))
-        network = build(card).to(self.device, _DTYPES[self.precision])
-        self.network: Staged = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        # The head is small and its sums decide the class: always in float32.
-        for name, parameter in self.network.named_parameters():
-            if not name.startswith("stages."):
-                parameter.data = parameter.data.float()
+        self.network: Network
+        if module is not None:
+            some = next(module.parameters(), torch.zeros(()))
+            self.device, self.precision = some.device, _precision_of(some.dtype)
+            self.network = Foreign(module, card.clip.input_size, card.layer)
+        else:
+            self.device = choose_device(device)
+            wanted = card.precision if precision == "auto" else precision
+            if card.foreign:
+                # Nobody knows how well somebody's network bears rounding.
+                self.precision = choose_precision("fp32" if wanted == "auto" else wanted, self.device)
+                made = make(card.architecture, card.arguments)
+                self.network = Foreign(self._placed(made), card.clip.input_size, card.layer)
+            else:
+                self.precision = choose_precision(wanted, self.device)
+                self.network = self._placed(build(card))
+                # The head is small and its sums decide the class: always in float32.
+                for name, parameter in self.network.named_parameters():
+                    if not name.startswith("stages."):
+                        parameter.data = parameter.data.float()
+        self.labels = _labels(card, self.network)
         clip = card.clip
         self._mean = torch.tensor(clip.mean, device=self.device).view(1, 3, 1, 1, 1)
         self._std = torch.tensor(clip.std, device=self.device).view(1, 3, 1, 1, 1)
         self._bounds = -self._mean / self._std, (255 - self._mean) / self._std
+
+    def _placed(self, network: Placed) -> Placed:
+        moved = network.to(self.device, _DTYPES[self.precision])
+        return moved.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 
     def normalise(self, frames: NDArray[np.uint8]) -> Tensor:
         """N T H W 3 BGR uint8 -> N 3 T H W RGB on the device, as the network wants it."""
@@ -103,7 +145,7 @@ class TorchBackend:
         return forward
 
     def _explainable(
-        self, clip: Tensor, targets: Sequence[int | None], frames: int, network: Staged | None = None
+        self, clip: Tensor, targets: Sequence[int | None], frames: int, network: Network | None = None
     ) -> Forward:
         size = (frames, int(clip.shape[3]), int(clip.shape[4]))
         return Forward(

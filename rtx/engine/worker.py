@@ -57,7 +57,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
     os.nice(NICENESS)
     pipeline = start.pipeline
     with Sockets(read_keys(pipeline.link.keys) if pipeline.link.keys else None) as sockets:
-        card = cards.card(pipeline.worker.model)
+        card = cards.card(pipeline.worker.model, pipeline.worker.layer)
         chain, _ = chain_for(pipeline.worker.explainer, pipeline.worker.target, card.labels)
         kind = Stream if followed(card, chain, pipeline.worker.continual) else Window
         cameras = []

@@ -11,15 +11,20 @@ from rtx.nets.cards import class_index
 
 
 def chain_for(explainer: str, target: str | None, labels: tuple[str, ...]) -> tuple[Chain, int | None]:
-    """The chain and the class to explain (None: the top class). UserError where they do not fit the model."""
-    chain = bind(parse(explainer), labels)
+    """The chain and the class to explain (None: the top class). UserError where they do not fit the model.
+
+    A foreign network's classes are not known before it is built: without `labels`, what names a class waits.
+    """
+    chain = parse(explainer)
+    if labels:
+        chain = bind(chain, labels)
     if target is None:
         return chain, None
     if chain.class_blind:
         raise UserError(
             f"{chain.name} is class-blind, so it cannot explain {target!r}; leave out the target, or use cam"
         )
-    return chain, class_index(labels, target)
+    return chain, class_index(labels, target) if labels else None
 
 
 def bind(chain: Chain, labels: tuple[str, ...]) -> Chain:

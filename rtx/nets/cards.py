@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,11 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: tuple[float, float, float]
     """What the difference is divided by."""
 
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """T H W."""
+        return self.frames, self.size, self.size
+
 
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the weights come from."""
@@ -45,9 +51,11 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     title: str
     architecture: str
+    """One of rtx's, or `module:factory`: a Python module and what in it makes a network."""
     paper: str
     clip: Clip
-    weights: Weights
+    weights: Weights | None = None
+    """Without them the network brings its own."""
     causal: bool = False
     """It never looks ahead, so that a stream can be followed frame by frame; each frame has a feature frame."""
     precision: Literal["auto", "fp32"] = "auto"
@@ -56,21 +64,39 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keyword arguments of the architecture."""
     layers: tuple[str, ...] = ()
     """Stages that explainers of several stages look at (3DCam); none: all of them."""
+    layer: str | None = None
+    """The layer that gives the features; None: the last one that has time and space."""
+    home: str = ""
+    """The card's folder, where that is not one of rtx's own."""
     peaks: dict[str, float] = {}
     """A map's usual maximum on clear evidence, by explainer: what counts as full heat before anything was seen."""
 
     @property
     def folder(self) -> Path:
-        return resources.MODELS / self.name
+        return Path(self.home) if self.home else resources.MODELS / self.name
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple((self.folder / "labels.txt").read_text(encoding="utf-8").splitlines())
+        """The classes' names; none where a foreign network brings none."""
+        path = self.folder / "labels.txt"
+        if self.foreign and not (self.home and path.exists()):
+            return ()
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+
+    @property
+    def foreign(self) -> bool:
+        """The network is none of rtx's."""
+        return ":" in self.architecture
+
+    @property
+    def here(self) -> bool:
+        """Nothing of it must be fetched."""
+        return self.weights is None or self.file.exists()
 
     @property
     def file(self) -> Path:
         """The weights: in the model's folder, or converted in the user's cache."""
-        if self.weights.source is None:
+        if self.weights is None or self.weights.source is None:
             return self.folder / "weights.safetensors"
         return resources.cache() / "models" / self.name / "weights.safetensors"
 
@@ -79,15 +105,37 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in resources.MODELS.glob("*/card.toml"))
 
 
-def card(name: str) -> Card:
-    """The card of a model. UserError names the nearest right name."""
-    if name not in names():
-        raise unknown("model", name, names())
-    path = resources.MODELS / name / "card.toml"
+KINETICS = Clip(16, 66.667, 112, (110.2, 100.64, 96.0), (58.15, 56.47, 55.33))
+"""What a network that comes without a card is shown: what most of those trained on Kinetics want to see."""
+
+
+def card(name: str, layer: str | None = None) -> Card:
+    """The card of a model: by its name, by its file (`FOLDER/card.toml`), or of `module:factory`.
+
+    `layer` takes the place of the card's. UserError names the nearest right name.
+    """
+    if name.endswith(".toml"):
+        found = _read(Path(name))
+        found = msgspec.structs.replace(found, home=str(Path(name).resolve().parent))
+    elif re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        found = Card(name=name, title="a network of your own", architecture=name, paper="", clip=KINETICS)
+    elif name in names():
+        found = _read(resources.MODELS / name / "card.toml")
+    else:
+        raise unknown("model", name, [*names(), "FOLDER/card.toml", "module:factory"])
+    return found if layer is None else msgspec.structs.replace(found, layer=layer)
+
+
+def _read(path: Path) -> Card:
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Card)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Card)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a model's name, its card.toml, or module:factory") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise UserError(f"{path}: {error}") from None
+    if found.weights is None and not found.foreign:
+        raise UserError(f"{path}: [weights] is missing: {found.architecture!r} brings none of its own")
+    return found
 
 
 @cache

@@ -181,6 +181,8 @@ class Staged(Network):
     stages: nn.ModuleDict
     weight: Tensor
     bias: Tensor
+    chosen: str | None = None
+    """The stage that gives the features, where that is not the last."""
 
     @property
     def names(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -188,18 +190,28 @@ class Staged(Network):
 
     @property
     def last(self) -> str:  # type: ignore[override]
-        return self.names[-1]
+        return self.chosen or self.names[-1]
+
+    def named(self, layer: str | None) -> str | None:
+        """The layer, if there is one of that name. UserError."""
+        if layer is not None and layer not in self.names:
+            raise unknown("layer", layer, self.names)
+        return layer
 
     def path(self, layer: str) -> str:
         return f"stages.{layer}"
 
     @property
     def linear(self) -> Tensor | None:
-        return getattr(self, "weight", None)
+        return getattr(self, "weight", None) if self.last == self.names[-1] else None
 
     def run(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.extract(clip)
-        return features, self.classify(features)
+        features = clip
+        for name, stage in self.stages.items():
+            clip = stage(clip)
+            if name == self.last:
+                features = clip if name == self.names[-1] else clip.clone()  # The next stage may write into it.
+        return features, self.classify(clip)
 
     def extract(self, clip: Tensor) -> Tensor:
         """Features N K t h w of a clip N C T H W."""
@@ -235,7 +247,7 @@ class Staged(Network):
 
     def _followed(self, input_size: tuple[int, int, int], stage: str | None) -> list[tuple[int, float, float]]:
         names = list(self.stages)
-        before = names[: names.index(stage) + 1] if stage is not None else names
+        before = names[: names.index(stage or self.last) + 1]
         return [
             follow(size, [layer for name in before for layer in self.axes(name)[axis]])
             for axis, size in enumerate(input_size)

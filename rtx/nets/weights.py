@@ -86,6 +86,8 @@ CONVERTERS: dict[str, Callable[[dict[str, Any]], Arrays]] = {"i3d": from_flax_i3
 
 def pull(card: Card) -> Path:
     """The model's weights in the cache, fetched and converted where they are not there yet, whole or not at all."""
+    if card.weights is None:
+        raise UserError(f"{card.name} brings its own weights: there is nothing to fetch or to check")
     if card.file.exists() and sha256(card.file) == card.weights.sha256:
         return card.file
     if card.weights.source is None:
@@ -105,6 +107,8 @@ def pull(card: Card) -> Path:
 
 def check(card: Card) -> Path:
     """The weights' file, if it is there and whole. UserError says what to do."""
+    if card.weights is None:
+        raise UserError(f"{card.name} brings its own weights: there is nothing to fetch or to check")
     if card.weights.source is None and not card.file.exists():
         raise UserError(f"{card.file} is missing: it belongs to rtx; install rtx again")
     if not card.file.exists():

@@ -19,7 +19,7 @@ ARCHITECTURES: dict[str, Callable[..., Staged]] = {"i3d": I3D, "causal": Causal}
 
 
 def build(card: Card) -> Staged:
-    """The card's network with its checked weights, in float32 on the CPU, in eval mode."""
+    """The card's network, one of rtx's, with its checked weights, in float32 on the CPU, in eval mode."""
     path = check(card)
     with torch.device("meta"):
         network = ARCHITECTURES[card.architecture](classes=len(card.labels), **card.arguments)
@@ -30,4 +30,5 @@ def build(card: Card) -> Staged:
         network.load_folded(load_file(path))
     except SafetensorError as error:
         raise UserError(f"{path}: {error}; run `rtx models pull {card.name}`") from None
+    network.chosen = network.named(card.layer)
     return network.eval().requires_grad_(False)
