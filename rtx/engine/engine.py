@@ -17,7 +17,7 @@ from rtx.engine.window import Clip
 from rtx.explain.chain import chain_for
 from rtx.explain.registry import Chain
 from rtx.explain.run import Explained, explain
-from rtx.explain.selective import Memory
+from rtx.explain.steps import Memory
 from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
 from rtx.nets import cards
 from rtx.nets.causal import Past
@@ -97,6 +97,8 @@ class Engine:
     def explain(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Explanation]:
         """One batch of clips to the messages that go to the displays."""
         pasts = [clip.past for clip in clips if clip.past is not None]
+        for of, clip in zip(memory or [], clips, strict=bool(memory)):
+            of.times = clip.t_frames
         batch = self.run(np.stack([clip.frames for clip in clips]), memory, pasts or None)
         return [self.message(clip, batch, i) for i, clip in enumerate(clips)]
 

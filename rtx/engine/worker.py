@@ -17,7 +17,7 @@ from rtx.engine.engine import Engine, followed
 from rtx.engine.stream import Stream
 from rtx.engine.window import Clip, Window
 from rtx.explain.chain import chain_for
-from rtx.explain.selective import Memory
+from rtx.explain.steps import Memory
 from rtx.link.frames import Frame, FrameReader
 from rtx.link.offset import ClockAnswer
 from rtx.link.sockets import Sockets, endpoint, read_keys

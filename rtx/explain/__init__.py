@@ -6,7 +6,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from rtx.explain import features, gradients, propagation, pyramid, selective  # noqa: F401  (declares them)
+from rtx.explain import features, fuse, gradients, propagation, pyramid, selective  # noqa: F401  (declares them)
 
 
 class _CallableRoom(ModuleType):

@@ -121,7 +121,7 @@ def _differentiable(function: F) -> F:
 
 
 def step(*, paper: str) -> Callable[[F], F]:
-    """Register `function(forward, relevance, *, parameters, memory) -> Selected` as a step after an explainer."""
+    """Register `function(forward, relevance, *, parameters, memory) -> Stepped` as a step after an explainer."""
     return lambda function: _declare(function, None, False, paper)
 
 
@@ -202,7 +202,7 @@ def parse(text: str) -> Chain:
     for call in calls[1:]:
         if not call.declaration.is_step:
             raise UserError(
-                f"explainer {text!r}: {call.declaration.name} makes a map; after | comes a step (selective)"
+                f"explainer {text!r}: {call.declaration.name} makes a map; after | comes a step (selective, fuse)"
             )
     return Chain(tuple(calls))
 

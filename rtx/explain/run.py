@@ -11,7 +11,7 @@ from torch import Tensor
 from rtx.explain.placing import cells_of
 from rtx.explain.propagation import Shared
 from rtx.explain.registry import Chain
-from rtx.explain.selective import Memory, Selected
+from rtx.explain.steps import Memory, Stepped
 from rtx.link.wire import Cells
 from rtx.nets.forward import Forward
 
@@ -40,8 +40,9 @@ def explain(chain: Chain, forward: Forward, memory: list[Memory] | None = None) 
         missing: list[float | None] = [None] * len(relevance) if lost is None else lost.tolist()
         share: list[float | None] = [None] * len(relevance)
         for call in steps:
-            selected: Selected = call.declaration.function(forward, relevance, **call.parameters, memory=memory)
-            relevance = selected.relevance
-            share = [None if math.isnan(value) else value for value in selected.motion_share.tolist()]
+            stepped: Stepped = call.declaration.function(forward, relevance, **call.parameters, memory=memory)
+            relevance = stepped.relevance
+            if stepped.motion_share is not None:
+                share = [None if math.isnan(value) else value for value in stepped.motion_share.tolist()]
         evidence = (relevance.flatten(1).amax(dim=1) > 0).tolist()
         return Explained(relevance, cells_of(forward, relevance), evidence, share, missing)

@@ -1,9 +1,9 @@
 """Selective relevance: of any map, only what changes in time."""
 
-from collections import deque
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 from rtx.explain.registry import Range, step
+from rtx.explain.steps import Memory, Stepped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,22 +15,8 @@ FLAT = 1e-4
 """An edge below this share of the map's largest value is rounding."""
 
 
-class Selected(NamedTuple):
-    """What the step kept."""
-
-    relevance: "Tensor"
-    """N T H W: kept relevance, 0 elsewhere."""
-    motion_share: "Tensor"
-    """N: kept over all positive relevance; NaN where there is none."""
-
-
-class Memory:
-    """The deviations of one camera's last clips, so that the threshold, and with it the mask, does not flicker."""
-
-    CLIPS = 8
-
-    def __init__(self) -> None:
-        self.deviations: deque[float] = deque(maxlen=self.CLIPS)
+CLIPS = 8
+"""The threshold's deviation is that of so many clips, so that it, and with it the mask, does not flicker."""
 
 
 @step(paper="Hiley et al. 2020, Explaining Motion Relevance for Activity Recognition")
@@ -40,7 +26,7 @@ def selective(
     *,
     n: Annotated[float, Range(0, 20)] = 4.0,
     memory: list[Memory] | None = None,
-) -> Selected:
+) -> Stepped:
     """Keep relevance where its temporal Sobel edge exceeds n deviations: relevance N t h w -> N T H W.
 
     G = |Sobel_t * R| at clip resolution: derivative along t, smoothing along h and w, replicate padding (zeros would
@@ -64,7 +50,7 @@ def selective(
     rounding = FLAT * r.abs().amax(dim=(1, 2, 3))
     kept = r * (g > (n * deviation).maximum(rounding)[:, None, None, None])
     share = kept.clamp(min=0).sum(dim=(1, 2, 3)) / r.clamp(min=0).sum(dim=(1, 2, 3))
-    return Selected(kept, share)
+    return Stepped(kept, share)
 
 
 def _difference(p: "Tensor") -> "Tensor":
@@ -99,5 +85,7 @@ def _live_slope(t: "Tensor") -> "Tensor":
 def _remembered(deviation: "Tensor", memory: list[Memory]) -> "Tensor":
     for one, of in zip(deviation.tolist(), memory, strict=True):
         of.deviations.append(one)
+        while len(of.deviations) > CLIPS:
+            of.deviations.popleft()
     squares = [sum(d * d for d in of.deviations) / len(of.deviations) for of in memory]
     return deviation.new_tensor(squares).sqrt()

@@ -16,7 +16,7 @@ from rtx.engine.torch_backend import choose_device, choose_precision
 from rtx.engine.window import Clip, Window
 from rtx.engine.worker import Watched, step
 from rtx.errors import UserError
-from rtx.explain.selective import Memory
+from rtx.explain.steps import Memory
 from rtx.geometry import Rect
 from rtx.link.frames import Frame, FrameReader
 from rtx.link.sockets import Sockets, private_folder

@@ -10,7 +10,8 @@ from test_features import a_forward, plain_upsample, random_features
 from rtx.explain.features import cam
 from rtx.explain.registry import parse
 from rtx.explain.run import explain
-from rtx.explain.selective import Memory, selective
+from rtx.explain.selective import CLIPS, selective
+from rtx.explain.steps import Memory
 
 SOBEL = np.einsum("t,y,x->tyx", [-1, 0, 1], [1, 2, 1], [1, 2, 1])
 
@@ -88,7 +89,7 @@ def test_live_the_threshold_remembers():
     selective(forward, strong, n=2.0, memory=[memory])
     kept, _ = selective(forward, weak, n=2.0, memory=[memory])
     assert not kept.any(), "a flicker a hundred times weaker than the last clip's motion passes no threshold"
-    for _ in range(Memory.CLIPS):
+    for _ in range(CLIPS):
         kept, _ = selective(forward, weak, n=2.0, memory=[memory])
     assert kept.any(), "after a while it is the strongest there is"
 
