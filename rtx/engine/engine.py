@@ -24,7 +24,7 @@ from rtx.nets.causal import Past
 from rtx.nets.forward import Forward
 
 TOP = 5
-MAX_MAP_SIDE = 112
+MAX_MAP_SIDE = 56
 """Maps that exist only at clip resolution are sent with at most so many cells a side."""
 
 

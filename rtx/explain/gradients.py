@@ -83,7 +83,11 @@ def guided_grad_cam(forward: "Forward", *, counterfactual: bool = False) -> "Ten
 def cam3d(
     forward: "Forward", *, layer: Annotated[str | None, OfLayer()] = None, counterfactual: bool = False
 ) -> "Tensor":
-    """Where a layer is active and the class depends on it: map N T H W in 0..1. Without `layer`, the features'."""
+    """Where a layer is active and the class depends on it: map N T H W in 0..1. Without `layer`, the features'.
+
+    Right before a head of pooling and one linear layer every place has the same gradient, whose sum over channels says
+    nothing of the place and is as often negative, which leaves zeros: there an earlier layer, or `p3dcam`, says more.
+    """
     chosen = forward.stages[-1] if layer is None else layer
     return _cam3d(forward, (chosen,), counterfactual)[0]
 

@@ -18,6 +18,10 @@ from rtx.show.view import Heat, View
 
 OPACITY = 0.6
 SHEET_WIDTH = 320
+FULL = 0.995
+"""Full heat begins at this quantile of a clip: of a map of single pixels, the highest would leave all others pale."""
+BLUR = 1 / 56
+"""Such a map is drawn smoothed: the deviation of the Gaussian, as a share of the clip's height."""
 
 
 def save(path: Path, clip: FileClip, result: Result) -> None:
@@ -43,7 +47,7 @@ def views(
     clip: FileClip, result: Result, times: tuple[int, ...], pictures: tuple[NDArray[np.uint8], ...]
 ) -> list[View]:
     """The pictures with the heat of their own moment: the clip's map, interpolated at their times."""
-    heat = (result.heatmap * 255).astype(np.uint8)
+    heat = heat_of(result)
     samples = np.asarray(clip.clip.t_frames)
     made = []
     for number, (time, picture) in enumerate(zip(times, pictures, strict=True)):
@@ -57,6 +61,17 @@ def views(
             top=result.top, target=result.target, explainer=result.explainer,
         ))  # fmt: skip
     return made
+
+
+def heat_of(result: Result) -> NDArray[np.uint8]:
+    """T H W, as it is drawn: what speaks for the class, from the clip's least, or nothing, to its `FULL` quantile."""
+    heat = np.zeros_like(result.relevance_full)
+    if result.evidence:
+        heat = np.maximum(result.relevance_full - max(0.0, float(result.relevance_full.min())), 0)
+    if result.relevance.shape == heat.shape:
+        heat = np.stack([cv2.GaussianBlur(frame, (0, 0), BLUR * heat.shape[1]) for frame in heat])
+    full = float(np.quantile(heat, FULL)) or float(heat.max()) or 1.0
+    return np.asarray(np.clip(heat * (255 / full), 0, 255), np.uint8)
 
 
 def _png(path: Path, clip: FileClip, result: Result) -> None:

@@ -1,0 +1,119 @@
+"""Every explainer on four clips, several frames each, to be looked at.
+
+`python -m benchmarks.gallery` draws the hall, with `figures`, into docs/gallery.jpg; with files, I3D on those, into the
+ignored folder benchmarks/gallery/.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import rtx
+from rtx.api import FileClip, Result
+from rtx.engine.torch_backend import TorchBackend
+from rtx.explain.registry import DECLARED
+from rtx.show.overlay import draw_heat, draw_truth
+from rtx.show.still import OPACITY, views
+
+HALLS = tuple(f"scene:hall?seed={seed}&size=360x360" for seed in (1, 2, 3, 4))
+FRAMES = (3, 9, 15)
+CHAINS = (
+    *(of.name for of in DECLARED.values() if not of.is_step), "cam | selective(n=2)", "dtd | selective(n=2)",
+    "grad_cam(counterfactual=True)",
+)  # fmt: skip
+LABEL = 190
+FOLDER = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One clip: a picture row for itself and one for each explainer."""
+
+    title: str
+    rows: list[NDArray[np.uint8]]
+
+
+def main() -> None:
+    files = sys.argv[1:]
+    if files:
+        folder = FOLDER / "benchmarks" / "gallery"
+        folder.mkdir(exist_ok=True)
+        model = rtx.load("i3d-k400")
+        columns = [_column(model, file, None, 200) for file in files]
+        path = folder / "real.jpg"
+    else:
+        model = rtx.load("figures")
+        columns = [_column(model, hall, _amid_an_act(model, hall), 112) for hall in HALLS]
+        path = FOLDER / "docs" / "gallery.jpg"
+    cv2.imwrite(str(path), _sheet(columns), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    print(path)
+
+
+def _amid_an_act(model: TorchBackend, hall: str) -> float:
+    """The first moment, in s, at which a clip shows one act alone, other than standing."""
+    for tenths in range(30, 600):
+        clip = rtx.read_clip(hall, model, tenths / 10).clip
+        span = clip.t_frames[-1] - clip.t_frames[0]
+        if clip.truth is not None and clip.truth.lasted_ns >= span and clip.truth.action != "stand":
+            return tenths / 10
+    raise RuntimeError(f"{hall} shows no act for a minute")
+
+
+def _column(model: TorchBackend, source: str, at: float | None, height: int) -> Column:
+    clip = rtx.read_clip(source, model, at)
+    rows = [_row(clip, None, height)]
+    for chain in CHAINS:
+        result = rtx.explain(model, clip, chain)
+        rows.append(_row(clip, result, height))
+    top = result.top[0]
+    really = f" (truth: {clip.clip.truth.action})" if clip.clip.truth else ""
+    return Column(f"{top.label} {100 * top.p:.0f}%{really}", rows)
+
+
+def _row(clip: FileClip, result: Result | None, height: int) -> NDArray[np.uint8]:
+    """Some of the clip's frames, with the heat, or as they are with the truth's outlines."""
+    tiles = []
+    for number in FRAMES:
+        nearest = int(np.abs(np.asarray(clip.times) - clip.clip.t_frames[number]).argmin())
+        picture = clip.pictures[nearest].copy()
+        truth = clip.truths[nearest]
+        if result is None and truth is not None:
+            draw_truth(picture, truth)
+        if result is not None:
+            (view,) = views(clip, result, (clip.clip.t_frames[number],), (picture,))
+            assert view.heat is not None
+            draw_heat(picture, view.heat, OPACITY)
+            if not result.evidence:
+                cv2.putText(picture, "no evidence", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 2)
+        width = round(height * picture.shape[1] / picture.shape[0])
+        tiles.append(np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
+    return np.hstack(tiles)
+
+
+def _sheet(columns: list[Column]) -> NDArray[np.uint8]:
+    height = columns[0].rows[0].shape[0]
+    names = ["the clip", *CHAINS]
+    blocks = [np.vstack([_words("", LABEL, 30), *(_words(name, LABEL, height) for name in names)])]
+    for column in columns:
+        blocks.append(np.full((blocks[0].shape[0], 8, 3), 255, np.uint8))
+        blocks.append(np.vstack([_words(column.title, column.rows[0].shape[1], 30), *column.rows]))
+    return np.hstack(blocks)
+
+
+def _words(text: str, width: int, height: int) -> NDArray[np.uint8]:
+    made = np.full((height, width, 3), 255, np.uint8)
+    name, _, more = text.partition("(") if 8 * len(text) > width else (text, "", "")
+    for line, words in enumerate((name, more and f"({more}")):
+        at = (6, height // 2 + 4 + 18 * line)
+        cv2.putText(made, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return made
+
+
+if __name__ == "__main__":
+    main()
