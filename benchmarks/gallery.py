@@ -18,8 +18,8 @@ import rtx
 from rtx.api import FileClip, Result
 from rtx.engine.torch_backend import TorchBackend
 from rtx.explain.registry import DECLARED
-from rtx.show.overlay import draw_heat, draw_truth
-from rtx.show.still import OPACITY, views
+from rtx.show.overlay import draw, draw_truth
+from rtx.show.still import LOOK, views
 
 HALLS = tuple(f"scene:hall?seed={seed}&size=360x360" for seed in (1, 2, 3, 4))
 FRAMES = (3, 9, 15)
@@ -88,7 +88,7 @@ def _row(clip: FileClip, result: Result | None, height: int) -> NDArray[np.uint8
         if result is not None:
             (view,) = views(clip, result, (clip.clip.t_frames[number],), (picture,))
             assert view.heat is not None
-            draw_heat(picture, view.heat, OPACITY)
+            draw(picture, view.heat, LOOK)
             if not result.evidence:
                 cv2.putText(picture, "no evidence", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 2)
         width = round(height * picture.shape[1] / picture.shape[0])

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rtx.config import Pipeline, default_model, of_sources, read
-from rtx.errors import UserError
+from rtx.errors import UserError, unknown
 from rtx.redact import redact
 
 if TYPE_CHECKING:
@@ -202,12 +202,18 @@ def explain(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="OUT", help="Write OUT.png, OUT.mp4 or OUT.npz.")
     ] = None,
+    display: Annotated[
+        str,
+        typer.Option(help="heat: colours over the picture; focus: the picture where evidence is, else darkness."),
+    ] = "heat",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Explain one clip of a file, in this process."""
     from rtx.preflight import check_explain, check_file
 
     check_file(file)
+    if display not in ("heat", "focus"):
+        raise unknown("display", display, ("heat", "focus"))
     name, chain = model or default_model([file]), explainer or "cam"
     check_explain(name, layer, chain, target, device or "auto", output, Console(stderr=True))
     from rtx.api import load, read_clip, result_of
@@ -219,8 +225,9 @@ def explain(
     result = result_of(engine, engine.run(clip.clip.frames[None]))
     if output is not None:
         from rtx.show.still import save
+        from rtx.show.view import Look
 
-        save(output, clip, result)
+        save(output, clip, result, Look(display=display))  # type: ignore[arg-type]
     about: dict[str, Any] = result.plain() | {
         "at_s": round(clip.at_s, 4),
         "stretched": clip.stretched,

@@ -70,6 +70,8 @@ class Show(_Struct, frozen=True):
     sinks: tuple[str, ...] = ("page",)
     """Any of `page`, `window`, `file:OUT.mp4`, `none`."""
     opacity: Fraction = 0.6
+    display: Literal["heat", "focus"] = "heat"
+    """Colours over the picture; or the picture itself where the evidence is, and darkness elsewhere."""
 
 
 class Budget(_Struct, frozen=True):

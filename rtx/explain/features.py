@@ -74,6 +74,15 @@ def contrast(forward: "Forward", *, against: Annotated[int | None, OfClass()] = 
     return _linear(forward, _head(forward)[forward.target] - _head(forward)[other], pooled, "linear")
 
 
+@explainer(reads="features", class_blind=True, paper="Stergiou et al. 2019, Saliency Tubes: one channel's tube")
+def tube(forward: "Forward", *, channel: Annotated[int, Range(0, 65535)] = 0) -> "Tensor":
+    """Where one channel of the features is active: map N t h w. UserError where there is no such channel."""
+    channels = int(forward.features.shape[1])
+    if channel >= channels:
+        raise UserError(f"tube(channel={channel}): the features have channels 0..{channels - 1}")
+    return forward.features[:, channel].float()
+
+
 def _head(forward: "Forward") -> "Tensor":
     """The linear head: M K. UserError where there is none."""
     if forward.weight is None:

@@ -10,10 +10,12 @@ from rtx.clock import NS_PER_S
 from rtx.geometry import Rect, place_grid
 from rtx.link.wire import Explanation, RelevanceMap, TopClass, Truth
 from rtx.measure.localisation import ACTING, BODY, DISTRACTOR, regions
-from rtx.show.view import Heat, View
+from rtx.show.view import Heat, Look, View
 
 GRID = 56
 """Heat is made at this many points a side; the drawing enlarges it."""
+DARKEST = 20
+"""What a focused picture keeps of 255 where there is no evidence."""
 DIM = 0.45
 """Brightness of the part of the picture that the network does not see."""
 CERTAIN = 0.5
@@ -70,28 +72,71 @@ def heat_of(explanation: Explanation, scale: LiveScale) -> Heat:
 
 def draw_heat(image: NDArray[np.uint8], heat: Heat, opacity: float) -> None:
     """Blend heat into a picture in place, and dim what the network did not see."""
+    part = _dim_unseen(image, heat)
+    if not part:
+        return
+    # Colours and weights are made on a small grid and enlarged: made at full size they would cost ten times as much.
+    values = _over(part, heat)
+    weight = values * np.float32(opacity / 255)
+    colour = (PALETTE[values] * weight[..., None]).astype(np.uint8)
+    _darken(image, part, (255 - weight * 255).astype(np.uint8))
+    x0, y0, x1, y1 = part
+    seen = image[y0:y1, x0:x1]
+    cv2.add(seen, cv2.resize(colour, (x1 - x0, y1 - y0)), dst=seen)
+
+
+def draw_focus(image: NDArray[np.uint8], heat: Heat) -> None:
+    """Leave the picture where the evidence is, in place: elsewhere it goes down to 20 of 255 (Stergiou et al. 2019).
+
+    Without evidence nothing is focused, and the picture stays.
+    """
+    part = _dim_unseen(image, heat)
+    if part and heat.values.any():
+        _darken(image, part, (DARKEST + _over(part, heat) * ((255 - DARKEST) / 255)).astype(np.uint8))
+
+
+def draw(image: NDArray[np.uint8], heat: Heat, look: Look) -> None:
+    """Put the heat over a picture, in place."""
+    if look.display == "focus":
+        draw_focus(image, heat)
+    else:
+        draw_heat(image, heat, look.opacity)
+
+
+Part = tuple[int, int, int, int]
+"""x0 y0 x1 y1 in pixels."""
+
+
+def _dim_unseen(image: NDArray[np.uint8], heat: Heat) -> Part | None:
+    """The part that the network saw; all else is dimmed."""
     height, width = image.shape[:2]
-    rect = heat.rect
-    seen = heat.seen or rect
+    seen = heat.seen or heat.rect
     x0, y0 = max(0, round(seen.x)), max(0, round(seen.y))
     x1, y1 = min(width, round(seen.x + seen.width)), min(height, round(seen.y + seen.height))
     if x1 <= x0 or y1 <= y0:
-        return
+        return None
     for unseen in (image[:y0], image[y1:], image[y0:y1, :x0], image[y0:y1, x1:]):
         if unseen.size:
             unseen[:] = cv2.convertScaleAbs(unseen, alpha=DIM)
-    # Colours and weights are made on a small grid and enlarged: made at full size they would cost ten times as much.
+    return x0, y0, x1, y1
+
+
+def _over(part: Part, heat: Heat) -> NDArray[np.uint8]:
+    """Heat over this part of the picture: GRID x GRID."""
+    x0, y0, x1, y1 = part
     steps = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID
-    xs = (x0 + steps * (x1 - x0) - rect.x) / rect.width * heat.values.shape[1] - 0.5
-    ys = (y0 + steps * (y1 - y0) - rect.y) / rect.height * heat.values.shape[0] - 0.5
+    xs = (x0 + steps * (x1 - x0) - heat.rect.x) / heat.rect.width * heat.values.shape[1] - 0.5
+    ys = (y0 + steps * (y1 - y0) - heat.rect.y) / heat.rect.height * heat.values.shape[0] - 0.5
     across, down = np.meshgrid(xs, ys)
-    values = cv2.remap(heat.values, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    weight = values * np.float32(opacity / 255)
-    colour = (PALETTE[values] * weight[..., None]).astype(np.uint8)
-    keep = (255 - weight * 255).astype(np.uint8)
-    part, size = image[y0:y1, x0:x1], (x1 - x0, y1 - y0)
-    cv2.multiply(part, cv2.cvtColor(cv2.resize(keep, size), cv2.COLOR_GRAY2BGR), dst=part, scale=1 / 255)
-    cv2.add(part, cv2.resize(colour, size), dst=part)
+    return np.asarray(cv2.remap(heat.values, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _darken(image: NDArray[np.uint8], part: Part, keep: NDArray[np.uint8]) -> None:
+    """Of the pixels in this part, keep so much of 255."""
+    x0, y0, x1, y1 = part
+    seen = image[y0:y1, x0:x1]
+    kept = cv2.cvtColor(cv2.resize(keep, (x1 - x0, y1 - y0)), cv2.COLOR_GRAY2BGR)
+    cv2.multiply(seen, kept, dst=seen, scale=1 / 255)
 
 
 _TRUTH = ((BODY, (255, 255, 255)), (ACTING, (60, 160, 255)), (DISTRACTOR, (150, 150, 150)))
@@ -167,11 +212,11 @@ def _write(
     cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, max(1, round(size * 1.6)), cv2.LINE_AA)
 
 
-def compose(view: View, opacity: float, truth: bool = False) -> NDArray[np.uint8]:
+def compose(view: View, look: Look, truth: bool = False) -> NDArray[np.uint8]:
     """The view as one picture: frame, heat, if wanted the truth's outlines, classes, ages. H W 3, BGR, new."""
     image = view.image.copy()
     if view.heat is not None:
-        draw_heat(image, view.heat, opacity)
+        draw(image, view.heat, look)
     if truth and view.truth is not None:
         draw_truth(image, view.truth)
     draw_text(image, view)

@@ -18,7 +18,7 @@ from rtx.clock import NS_PER_MS
 from rtx.config import Pipeline
 from rtx.errors import UserError, unknown
 from rtx.show.overlay import compose
-from rtx.show.view import View
+from rtx.show.view import Look, View
 
 KINDS = ("page", "window", "file:OUT.mp4", "none")
 
@@ -42,11 +42,11 @@ class Sink(Protocol):
 class NoSink:
     """Composes each picture, as the others do, and drops it: for measuring."""
 
-    def __init__(self, opacity: float):
-        self._opacity = opacity
+    def __init__(self, look: Look):
+        self._look = look
 
     def show(self, view: View) -> None:
-        compose(view, self._opacity)
+        compose(view, self._look)
 
     def refresh(self, view: View) -> None:
         return
@@ -61,9 +61,9 @@ class NoSink:
 class WindowSink:
     """A window a camera; t outlines the truth where it is known; q or Escape ends."""
 
-    def __init__(self, opacity: float):
+    def __init__(self, look: Look):
         check_display()
-        self._opacity = opacity
+        self._look = look
         self._quit = self._truth = False
         self._opened: set[str] = set()
 
@@ -73,7 +73,7 @@ class WindowSink:
             self._opened.add(title)
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
             cv2.resizeWindow(title, *view.image.shape[1::-1])
-        cv2.imshow(title, compose(view, self._opacity, self._truth))
+        cv2.imshow(title, compose(view, self._look, self._truth))
         self._keys()
 
     def refresh(self, view: View) -> None:
@@ -96,16 +96,16 @@ class WindowSink:
 class FileSink:
     """An MP4 a camera, each frame at its own time; readable up to the last second even if the process is killed."""
 
-    def __init__(self, path: Path, opacity: float, cameras: list[str], restarts: int):
+    def __init__(self, path: Path, look: Look, cameras: list[str], restarts: int):
         self._paths = {name: file_of(path, name, len(cameras), restarts) for name in cameras}
-        self._opacity = opacity
+        self._look = look
         self._writers: dict[str, Mp4] = {}
 
     def show(self, view: View) -> None:
         if view.camera not in self._writers:
             height, width = view.image.shape[:2]
             self._writers[view.camera] = Mp4(self._paths[view.camera], height, width)
-        self._writers[view.camera].add(view, self._opacity)
+        self._writers[view.camera].add(view, self._look)
 
     def refresh(self, view: View) -> None:
         return
@@ -137,8 +137,8 @@ class Mp4:
         self._first: int | None = None
         self._pts = -1
 
-    def add(self, view: View, opacity: float) -> None:
-        picture = compose(view, opacity)
+    def add(self, view: View, look: Look) -> None:
+        picture = compose(view, look)
         if picture.shape[1::-1] != self._size:
             picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
         frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
@@ -206,19 +206,19 @@ def check_sinks(pipeline: Pipeline) -> None:
 
 def open_sinks(pipeline: Pipeline, restarts: int) -> list[Sink]:
     cameras = [camera.name for camera in pipeline.camera]
-    opacity = pipeline.show.opacity
+    look = Look(pipeline.show.opacity, pipeline.show.display)
     sinks: list[Sink] = []
     for name in pipeline.show.sinks:
         if name == "window":
-            sinks.append(WindowSink(opacity))
+            sinks.append(WindowSink(look))
         elif name == "page":
             from rtx.show.page import PageSink  # The web server is not loaded for nothing.
 
-            page = PageSink(pipeline.page, cameras, opacity)
+            page = PageSink(pipeline.page, cameras, look)
             page.start()
             sinks.append(page)
         elif name == "none":
-            sinks.append(NoSink(opacity))
+            sinks.append(NoSink(look))
         else:
-            sinks.append(FileSink(Path(name.removeprefix("file:")), opacity, cameras, restarts))
+            sinks.append(FileSink(Path(name.removeprefix("file:")), look, cameras, restarts))
     return sinks

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from rtx.api import FileClip, Result
 from rtx.clock import NS_PER_S
 from rtx.errors import UserError
-from rtx.show.overlay import draw_heat, of_target
+from rtx.show.overlay import draw, of_target
 from rtx.show.sinks import Mp4
-from rtx.show.view import Heat, View
+from rtx.show.view import Heat, Look, View
 
-OPACITY = 0.6
+LOOK = Look()
 SHEET_WIDTH = 320
 FULL = 0.995
 """Full heat begins at this quantile of a clip: of a map of single pixels, the highest would leave all others pale."""
@@ -24,11 +24,11 @@ BLUR = 1 / 56
 """Such a map is drawn smoothed: the deviation of the Gaussian, as a share of the clip's height."""
 
 
-def save(path: Path, clip: FileClip, result: Result) -> None:
+def save(path: Path, clip: FileClip, result: Result, look: Look = LOOK) -> None:
     """Write .png (contact sheet), .mp4 (every frame of the clip's time) or .npz (arrays, no pickle)."""
     check(path)
     try:
-        WRITERS[path.suffix](path, clip, result)
+        WRITERS[path.suffix](path, clip, result, look)
     except OSError as error:
         raise UserError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
 
@@ -74,14 +74,14 @@ def heat_of(result: Result) -> NDArray[np.uint8]:
     return np.asarray(np.clip(heat * (255 / full), 0, 255), np.uint8)
 
 
-def _png(path: Path, clip: FileClip, result: Result) -> None:
+def _png(path: Path, clip: FileClip, result: Result, look: Look) -> None:
     samples = clip.clip.t_frames
     pictures = tuple(clip.pictures[int(np.abs(np.asarray(clip.times) - t).argmin())] for t in samples)
     composed = []
     for view in views(clip, result, samples, pictures):
         assert view.heat is not None
         composed.append(view.image.copy())
-        draw_heat(composed[-1], view.heat, OPACITY)
+        draw(composed[-1], view.heat, look)
     height, width = composed[0].shape[:2]
     size = (SHEET_WIDTH, round(SHEET_WIDTH * height / width))
     small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in composed]
@@ -99,15 +99,15 @@ def _png(path: Path, clip: FileClip, result: Result) -> None:
         raise UserError(f"cannot write {str(path)!r}")
 
 
-def _mp4(path: Path, clip: FileClip, result: Result) -> None:
+def _mp4(path: Path, clip: FileClip, result: Result, look: Look) -> None:
     height, width = clip.pictures[0].shape[:2]
     movie = Mp4(path, height, width)
     for view in views(clip, result, clip.times, clip.pictures):
-        movie.add(view, OPACITY)
+        movie.add(view, look)
     movie.close()
 
 
-def _npz(path: Path, clip: FileClip, result: Result) -> None:
+def _npz(path: Path, clip: FileClip, result: Result, look: Look) -> None:
     np.savez_compressed(
         path, allow_pickle=False, relevance=result.relevance, heatmap=result.heatmap, frames=clip.clip.frames,
         times_s=np.asarray(clip.clip.t_frames) / NS_PER_S, rect=np.asarray(clip.clip.rect),
@@ -116,4 +116,4 @@ def _npz(path: Path, clip: FileClip, result: Result) -> None:
     )  # fmt: skip
 
 
-WRITERS: dict[str, Callable[[Path, FileClip, Result], None]] = {".png": _png, ".mp4": _mp4, ".npz": _npz}
+WRITERS: dict[str, Callable[[Path, FileClip, Result, Look], None]] = {".png": _png, ".mp4": _mp4, ".npz": _npz}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,16 @@ class Heat:
     """Where the rectangle lies, in pixels of the frame."""
     seen: Rect | None = None
     """The part of it that the network was shown; None: all that lies within the frame."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How heat is put over a picture."""
+
+    opacity: float = 0.6
+    """Of full heat, 0..1."""
+    display: Literal["heat", "focus"] = "heat"
+    """Colours over the picture, or the picture itself where the evidence is and darkness elsewhere."""
 
 
 @dataclass(frozen=True)

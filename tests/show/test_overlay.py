@@ -13,8 +13,8 @@ from rtx.engine.engine import Engine
 from rtx.engine.window import Clip, see
 from rtx.geometry import Rect, input_rect
 from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
-from rtx.show.overlay import DIM, GRID, LiveScale, compose, draw_heat, heat_of, newest_frame
-from rtx.show.view import Heat, View
+from rtx.show.overlay import DARKEST, DIM, GRID, LiveScale, compose, draw_focus, draw_heat, heat_of, newest_frame
+from rtx.show.view import Heat, Look, View
 
 WHOLE = Rect(0, 0, 224, 224)
 I3D_CELLS = Cells((4.0, 32.0, 32.0), (2.25, 23.0, 23.0))
@@ -152,6 +152,22 @@ def test_an_empty_hall_is_not_painted(i3d):
 def test_the_composed_picture_says_what_and_how_old():
     picture = np.full((480, 640, 3), 128, np.uint8)
     view = View("c", picture, 0, 0, 0, 5.0, "live", "explaining", top=(TopClass("bowling", 0.5),), heatmap_age_ms=400.0)
-    plain, late = compose(view, 0.6), compose(replace(view, late=True), 0.6)
+    plain, late = compose(view, Look()), compose(replace(view, late=True), Look())
     assert (picture == 128).all(), "the view's own picture is not touched"
     assert (plain != late).any(), "an overdue heatmap looks different"
+
+
+def test_focus_leaves_the_picture_where_the_evidence_is():
+    picture = np.full((100, 200, 3), 200, np.uint8)
+    values = np.zeros((GRID, GRID), np.uint8)
+    values[:, : GRID // 2] = 255
+    draw_focus(picture, Heat(values, Rect(50, 0, 100, 100)))
+    assert picture[50, 60].tolist() == [200] * 3
+    assert picture[50, 140] == pytest.approx([200 * DARKEST / 255] * 3, abs=1)
+    assert picture[50, 20] == pytest.approx([200 * DIM] * 3, abs=1)
+
+
+def test_without_evidence_nothing_is_focused():
+    picture = np.full((100, 100, 3), 200, np.uint8)
+    draw_focus(picture, Heat(np.zeros((GRID, GRID), np.uint8), Rect(0, 0, 100, 100)))
+    assert (picture == 200).all()

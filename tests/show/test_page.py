@@ -32,11 +32,11 @@ from rtx.errors import UserError
 from rtx.geometry import Rect, input_rect
 from rtx.link.wire import Shape, TopClass, Truth
 from rtx.measure.localisation import HitRates
-from rtx.show.overlay import DIM, draw_heat
+from rtx.show.overlay import DIM, draw_focus, draw_heat
 from rtx.show.page import PageSink, check_address
 from rtx.show.page import shot as shot_module
 from rtx.show.page import sink as sink_module
-from rtx.show.view import Heat, View
+from rtx.show.view import Heat, Look, View
 from tests.browser import MISSING, chromium, until
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def serve() -> Iterator[Serve]:
     sinks = []
 
     def start(*cameras: str, port: int = 0, opacity: float = 0.6) -> PageSink:
-        sink = PageSink(PageConfig(port=port), list(cameras or ("hall",)), opacity)
+        sink = PageSink(PageConfig(port=port), list(cameras or ("hall",)), Look(opacity))
         sinks.append(sink)
         sink.start()
         return sink
@@ -396,6 +396,32 @@ def test_controls_act_at_once_without_a_message_and_are_remembered(serve: Serve,
 
 
 @in_browser
+def test_focus_shows_the_picture_where_the_evidence_is(serve: Serve, page: Page) -> None:
+    """As the window and files show it; switched in the browser, without a message, and remembered."""
+    sink = serve()
+    visit(page, sink)
+    at_first = shown(page, sink, view())
+    messages = page.evaluate("rtx.messages")
+    page.keyboard.press("f")
+    until(lambda: differs(page, at_first), "the focused picture")
+    assert page.evaluate("rtx.messages") == messages
+    focused = canvas(page).astype(float)
+    of = view()
+    expected = np.full_like(of.image, GREY)
+    assert of.heat is not None
+    draw_focus(expected, of.heat)
+    inner = np.s_[60:300:7, 250:400:7]
+    assert np.abs(focused[inner] - expected[inner][..., ::-1]).mean() < 4
+    assert focused[50, 330] == pytest.approx(GREY, abs=3)
+    assert page.get_attribute("#focus", "aria-pressed") == "true"
+    assert page.is_disabled("#opacity")
+    page.reload(wait_until="commit")
+    assert shown(page, sink, view()).astype(float)[50, 330] == pytest.approx(GREY, abs=3)
+    page.click("#focus")
+    until(lambda: not differs(page, at_first), "heat again")
+
+
+@in_browser
 def test_age_grows_between_messages_and_turns_red_when_late(serve: Serve, page: Page) -> None:
     sink = serve()
     visit(page, sink)
@@ -509,7 +535,7 @@ def test_keyboard_and_names_for_screen_readers(serve: Serve, page: Page) -> None
     sink = serve()
     visit(page, sink)
     shown(page, sink, view())
-    for name in ("overlay", "opacity"):
+    for name in ("overlay", "focus", "opacity"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == name
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -737,14 +763,14 @@ def test_foreign_host_gets_no_socket_and_the_own_origin_does(serve: Serve) -> No
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", "127.0.0.1.example.org"])
 def test_only_loopback_is_served(host: str) -> None:
-    for refuse in (check_address, lambda config: PageSink(config, ["hall"], 0.6)):
+    for refuse in (check_address, lambda config: PageSink(config, ["hall"], Look())):
         with pytest.raises(UserError, match=rf"page\.host = '{re.escape(host)}': .*127\.0\.0\.1.*ssh -L 8642:"):
             refuse(PageConfig(host=host))
 
 
 def test_taken_port_is_refused_and_free_again_after_close(serve: Serve) -> None:
     config = PageConfig(port=0)
-    sink = PageSink(config, ["hall"], 0.6)
+    sink = PageSink(config, ["hall"], Look())
     port = port_of(sink)
     taken = PageConfig(port=port)
     with pytest.raises(UserError, match=rf"port {port} is taken: .*--set page\.port={port + 1}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Literal
 
 import cv2
 import msgspec
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from rtx.clock import ms, now
 from rtx.link.wire import TopClass, Truth
 from rtx.measure.localisation import HitRates
-from rtx.show.overlay import DIM, PALETTE
+from rtx.show.overlay import DARKEST, DIM, PALETTE
 from rtx.show.view import View
 
 MAX_WIDTH = 1280
@@ -24,6 +25,8 @@ class Hello(msgspec.Struct, frozen=True):
 
     cameras: list[str]
     opacity: float
+    display: Literal["heat", "focus"]
+    darkest: float = DARKEST
     dim: float = DIM
     palette: tuple[int, ...] = tuple(PALETTE[:, ::-1].ravel().tolist())
     """Red, green, blue for each of the 256 values of heat."""

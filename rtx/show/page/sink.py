@@ -20,7 +20,7 @@ from rtx.config import Page
 from rtx.show.page.address import listen, url
 from rtx.show.page.guard import Guard
 from rtx.show.page.shot import Hello, Picture, Shot
-from rtx.show.view import View
+from rtx.show.view import Look, View
 
 MAX_VIEWERS = 64
 WINDOW = 2
@@ -46,11 +46,11 @@ class PageSink:
     it has not seen it. Nothing is queued for a viewer, so that a slow one gets fewer views, never older ones.
     """
 
-    def __init__(self, config: Page, cameras: list[str], opacity: float) -> None:
+    def __init__(self, config: Page, cameras: list[str], look: Look) -> None:
         self._listener = listen(config)
         self.address = url(config, self._listener)
         self._cameras = cameras
-        self._hello = msgspec.json.encode(Hello(cameras=cameras, opacity=opacity)).decode()
+        self._hello = msgspec.json.encode(Hello(cameras=cameras, opacity=look.opacity, display=look.display)).decode()
         self._newest: dict[str, Shot] = {}
         self._pictures: dict[str, Picture] = {}
         self._numbers = count(1)

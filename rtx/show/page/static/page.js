@@ -7,9 +7,10 @@ const RETRY_MS = { first: 300, most: 5000 };
 const byId = (id) => document.getElementById(id);
 const tiles = new Map();
 const counts = { frames: 0, messages: 0, sent: 0 };
-const controls = { overlay: recall("overlay", "on") === "on", opacity: Number(recall("opacity", "NaN")), truth: recall("truth", "off") === "on" };
+const controls = { overlay: recall("overlay", "on") === "on", opacity: Number(recall("opacity", "NaN")), truth: recall("truth", "off") === "on", display: recall("display", "") };
 let palette = new Uint8Array(768);
 let dim = 1;
+let darkest = 0; // of 255: what a focused picture keeps where there is no evidence
 
 // --- One camera -----------------------------------------------------------------------------------------------
 
@@ -21,6 +22,7 @@ class Tile {
     this.canvas.setAttribute("aria-label", `Live picture of ${name}`);
     this.context = this.canvas.getContext("2d", { alpha: false });
     this.heat = document.createElement("canvas");
+    this.values = new Uint8Array(0); // of the heat, as it came
     this.outlines = document.createElement("canvas"); // of the truth, where the frame was drawn
     this.view = null;
     this.seq = null; // of the frame on the screen
@@ -49,20 +51,26 @@ class Tile {
     this.picture?.close();
     this.picture = picture;
     this.view = view;
-    this.colour(view.heat, heat);
+    this.values = heat;
+    this.colour();
     this.dirty = true;
   }
 
-  /** The small map as colours: value -> palette, with the value as alpha; the opacity comes in when it is drawn. */
-  colour([height, width], values) {
+  /** The small map as a picture. Heat: value -> palette, with the value as alpha; the opacity comes in when it is drawn.
+   *  Focus: darkness, where the value is low. */
+  colour() {
+    const { values } = this;
     if (!values.length) return;
+    const [height, width] = this.view.heat;
+    const focus = controls.display === "focus";
     this.heat.width = width;
     this.heat.height = height;
     const context = this.heat.getContext("2d");
     const image = context.createImageData(width, height);
+    if (focus && !values.some((value) => value)) return context.clearRect(0, 0, width, height);
     values.forEach((value, i) => {
-      image.data.set(palette.subarray(3 * value, 3 * value + 3), 4 * i);
-      image.data[4 * i + 3] = value;
+      if (!focus) image.data.set(palette.subarray(3 * value, 3 * value + 3), 4 * i);
+      image.data[4 * i + 3] = focus ? (255 - darkest) * (1 - value / 255) : value;
     });
     context.putImageData(image, 0, 0);
   }
@@ -98,7 +106,7 @@ class Tile {
     context.beginPath();
     context.rect(left, top, Math.max(0, right - left), Math.max(0, bottom - top));
     context.clip();
-    context.globalAlpha = controls.opacity;
+    context.globalAlpha = controls.display === "focus" ? 1 : controls.opacity;
     context.imageSmoothingQuality = "high";
     context.drawImage(this.heat, x, y, width, height);
     context.restore();
@@ -286,6 +294,8 @@ function welcome(hello) {
   palette = new Uint8Array(hello.palette);
   dim = hello.dim;
   if (!(controls.opacity >= 0 && controls.opacity <= 1)) controls.opacity = hello.opacity;
+  if (!["heat", "focus"].includes(controls.display)) controls.display = hello.display;
+  darkest = hello.darkest;
   showControls();
   paintScale();
   for (const [name, tile] of tiles) {
@@ -337,7 +347,10 @@ setInterval(() => {
 // --- The controls: this browser's own, no round trip ----------------------------------------------------------
 
 function showControls() {
-  const { overlay, opacity, truth } = controls;
+  const { overlay, opacity, truth, display } = controls;
+  byId("focus").setAttribute("aria-pressed", String(display === "focus"));
+  write(byId("focus-word"), display === "focus" ? "on" : "off");
+  byId("opacity").disabled = display === "focus";
   byId("truth").setAttribute("aria-pressed", String(truth));
   write(byId("truth-word"), truth ? "on" : "off");
   byId("overlay").setAttribute("aria-pressed", String(overlay));
@@ -350,6 +363,14 @@ function switchOverlay() {
   controls.overlay = !controls.overlay;
   remember("overlay", controls.overlay ? "on" : "off");
   showControls();
+  redraw();
+}
+
+function switchFocus() {
+  controls.display = controls.display === "focus" ? "heat" : "focus";
+  remember("display", controls.display);
+  showControls();
+  tiles.forEach((tile) => tile.colour());
   redraw();
 }
 
@@ -368,6 +389,7 @@ function paintScale() {
 }
 
 byId("overlay").addEventListener("click", switchOverlay);
+byId("focus").addEventListener("click", switchFocus);
 byId("truth").addEventListener("click", switchTruth);
 byId("opacity").addEventListener("input", ({ target }) => {
   controls.opacity = Number(target.value) / 100;
@@ -378,6 +400,7 @@ byId("opacity").addEventListener("input", ({ target }) => {
 document.addEventListener("keydown", (event) => {
   const plain = !(event.ctrlKey || event.metaKey || event.altKey || event.repeat);
   if (event.key.toLowerCase() === "h" && plain) switchOverlay();
+  if (event.key.toLowerCase() === "f" && plain) switchFocus();
   if (event.key.toLowerCase() === "t" && plain && !byId("truth").hidden) switchTruth();
 });
 
