@@ -45,5 +45,5 @@ $(VENV)/.tested: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -e '.[dev]'
 	@# What explainers are compared with: with all their dependencies they would bring another torch.
 	$(BIN)/pip install --quiet matplotlib click tqdm
-	$(BIN)/pip install --quiet --no-deps torchcam==0.5.0 captum==0.7.0 zennit==0.5.1 grad-cam==1.5.4
+	$(BIN)/pip install --quiet --no-deps torchcam==0.5.0 captum==0.7.0 zennit==0.5.1 grad-cam==1.5.5
 	@touch $@ $(VENV)/.installed

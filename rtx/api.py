@@ -253,6 +253,8 @@ class Result:
     """T H W: each cell where its receptive field lies."""
     evidence: bool
     motion_share: float | None
+    lost: float | None
+    """Of what dtd, lrp or excitation handed back, the share that fell where nothing but a bias had made an output."""
     ms: dict[str, float]
 
     @property
@@ -273,7 +275,7 @@ class Result:
                 "shape": list(self.relevance.shape), "min": float(self.relevance.min()),
                 "max": float(self.relevance.max()), "evidence": self.evidence,
             },
-            "motion_share": self.motion_share, "ms": self.ms,
+            "motion_share": self.motion_share, "lost": self.lost, "ms": self.ms,
         }  # fmt: skip
 
 
@@ -339,7 +341,7 @@ def result_of(engine: Engine, batch: Batch) -> Result:
         target=None if engine.chain.class_blind else engine.labels[int(forward.target[0])],
         relevance=relevance[0].float().cpu().numpy(), relevance_full=upsample(forward, relevance)[0].cpu().numpy(),
         evidence=explained.evidence[0], motion_share=explained.motion_share[0],
-        ms={name: round(value, 3) for name, value in batch.ms.items()},
+        lost=explained.lost[0], ms={name: round(value, 3) for name, value in batch.ms.items()},
     )  # fmt: skip
 
 

@@ -277,6 +277,8 @@ def _print_result(about: dict[str, Any], output: Path | None) -> None:
     )
     if about["motion_share"] is not None:
         console.print(f"motion share {100 * about['motion_share']:.0f} %")
+    if about["lost"]:
+        console.print(f"{100 * about['lost']:.2g} % of the score fell where nothing but a bias had made an output")
     if truth := about.get("truth"):
         said = {True: "right", False: "wrong", None: "not judged"}[truth["right"]]
         console.print(

@@ -77,7 +77,7 @@ class Rules(NamedTuple):
     positive: bool = True
     """Where branches are added or averaged, only what is positive counts."""
     epsilon: float = 0.0
-    """Added to denominators, as a share of the largest."""
+    """Added to denominators, as a share of the clip's largest."""
     contrastive: bool = False
     """In the last layer of weights, what speaks against the class is handed back with the sign turned."""
 
@@ -118,7 +118,8 @@ def _handed(made: Made, relevance: Tensor, epsilon: float) -> tuple[list[Tensor]
         z = made.of(*parts)
     below = z.detach()
     if epsilon:
-        below += epsilon * below.abs().amax() * torch.where(below >= 0, 1.0, -1.0)
+        largest = below.abs().amax(dim=tuple(range(1, below.dim())), keepdim=True)  # Of each clip for itself.
+        below += epsilon * largest * torch.where(below >= 0, 1.0, -1.0)
     nobody = below == 0
     lost = (relevance * nobody).flatten(1).sum(dim=1) if bool(nobody.any()) else relevance.new_zeros(len(relevance))
     # One layout: over two at once every step would go to and fro in memory.
