@@ -25,12 +25,17 @@ _STAND_INS = {
 }  # fmt: skip
 
 
+class _Empty(nn.Module):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+
 def stand_in() -> None:
     for name, wanted in _STAND_INS.items():
         if name not in sys.modules:
             module = ModuleType(name)
             for attribute in wanted:
-                setattr(module, attribute, type(attribute, (nn.Module,), {}))
+                setattr(module, attribute, type(attribute, (_Empty,), {}))
             sys.modules[name] = module
 
 

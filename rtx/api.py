@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -365,7 +366,11 @@ def _frames(model: TorchBackend, clip: NDArray[np.uint8] | Clip | FileClip) -> N
 
 
 def stream(
-    source: str | int, model: str | None = None, explainer: str = "cam", settings: tuple[str, ...] = ()
+    source: str | int,
+    model: str | None = None,
+    explainer: str = "cam",
+    target: str | int | None = None,
+    settings: tuple[str, ...] = (),
 ) -> Iterator[View]:
     """Views of a live source, for ever or until it ends: image, heat, top classes, ages.
 
@@ -376,6 +381,8 @@ def stream(
     if not card.here:
         pull(card)
     changes = [f'worker.model="{model}"', f"worker.explainer={explainer!r}", *settings]
+    if target is not None:
+        changes.append(f"worker.target={json.dumps(str(target))}")
     pipeline = of_sources([str(source)], changes)
     with Supervisor(pipeline, own_reader=True) as run, Sockets() as sockets:
         viewer = Viewer(sockets, pipeline, run.folder)

@@ -41,7 +41,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Click's; newer releases of typer bring a click of their own."""
 
 Explainer = Annotated[
-    str | None, typer.Option(help="ksigma, cam, contrast; then steps: [bold]'ksigma | selective(n=4)'[/]")
+    str | None, typer.Option(help="One of [bold]rtx explainers[/]; then steps: [bold]'ksigma(k=2) | selective(n=4)'[/]")
 ]
 ModelName = Annotated[
     str | None,

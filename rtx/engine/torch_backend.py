@@ -158,6 +158,7 @@ class TorchBackend:
             network=network,
             bounds=self._bounds,
             chosen=self.card.layers,
+            theta=self.card.theta,
         )
 
     def finish(self) -> None:

@@ -54,17 +54,18 @@ class Layer:
 
 @explainer(reads="layer inputs", paper="Stergiou et al. 2019, Class Feature Pyramids for Video Explanation, Eq. 1 to 3")
 def pyramid(
-    forward: "Forward", *, theta: Annotated[float, Range(0, 1)] = 0.6, depth: Annotated[int, Range(0, 12)] = 2
+    forward: "Forward", *, theta: Annotated[float | None, Range(0, 1)] = None, depth: Annotated[int, Range(0, 12)] = 2
 ) -> "Tensor":
     """Where the channels are active that matter to the class, so many layers down: map N T H W.
 
-    `theta`: channels whose share reaches it, scaled from least to most, are followed. The paper has a sigmoid and then
+    `theta`: channels whose share reaches it, scaled from least to most, are followed; without it, the model card's,
+    because it differs by network. The paper has a sigmoid and then
     "> 0", which would keep all; its code and its thresholds (0.55 to 0.84) are as here. With `depth=0` the map is that
     of the features; else it is the sum over the branches that many convolutions down, each placed where its cells lie.
     """
     from rtx.explain.placing import upsample_sized
 
-    layers = [tree(forward, theta, depth)]
+    layers = [tree(forward, forward.theta if theta is None else theta, depth)]
     for _ in range(depth):
         layers = [below for layer in layers for below in layer.below] or layers
     by_size: dict[object, Tensor] = {}

@@ -72,6 +72,8 @@ class Parameter:
             if not isinstance(value, bool):
                 raise UserError(f"{where}: expected True or False")
             return value
+        if value is None and self.default is None:
+            return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(f"{where}: expected a number")
         if self.range and not self.range.low <= value <= self.range.high:
@@ -144,7 +146,8 @@ def _parameter(name: str, parameter: inspect.Parameter) -> Parameter:
         annotation, *rest = get_args(annotation)
         notes = tuple(rest)
     choices = get_args(annotation) if get_origin(annotation) is Literal else ()
-    kind = annotation if isinstance(annotation, type) else str
+    # Of a number that may be left out, the number.
+    kind = next((of for of in (annotation, *get_args(annotation)) if isinstance(of, type)), str)
     limits = next((note for note in notes if isinstance(note, Range)), None)
     of_class = any(isinstance(note, OfClass) for note in notes)
     of_layer = any(isinstance(note, OfLayer) for note in notes)

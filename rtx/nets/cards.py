@@ -68,6 +68,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The layer that gives the features; None: the last one that has time and space."""
     home: str = ""
     """The card's folder, where that is not one of rtx's own."""
+    theta: Annotated[float, Meta(ge=0, le=1)] = 0.6
+    """From which share on a Class Feature Pyramid follows a channel."""
     peaks: dict[str, float] = {}
     """A map's usual maximum on clear evidence, by explainer: what counts as full heat before anything was seen."""
 

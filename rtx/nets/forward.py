@@ -54,6 +54,8 @@ class Forward:
     """Least and largest value that a pixel of the clip can have: 1 C 1 1 1 each."""
     chosen: tuple[str, ...] = ()
     """Layers that explainers of several layers look at, first to last; none: all that the network names."""
+    theta: float = 0.6
+    """From which share on a Class Feature Pyramid of this network follows a channel."""
     done: list[Outcome] = field(default_factory=list)
     """What the pass gave, once it was made."""
 

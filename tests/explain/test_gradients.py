@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtx.errors import UserError
@@ -23,6 +24,7 @@ from rtx.explain.gradients import (
     saliency,
 )
 from rtx.explain.placing import upsample, upsample_layer
+from rtx.explain.registry import DECLARED
 from rtx.nets.forward import Forward, Staged
 from tests.explain.nets import NETS, Plain, a_clip, a_net, forward_of
 
@@ -246,3 +248,31 @@ def test_dead_features_give_zeros_and_no_nan(explainer):
         network.stages["three"][0].bias.fill_(-100.0)
     found = explainer(forward_of(network, a_clip(1)))
     assert (found == 0).all()
+
+
+def test_a_relu_in_place_whose_result_is_left_unused_is_guided_all_the_same():
+    class InPlace(Plain):
+        def classify(self, features: Tensor) -> Tensor:
+            hidden = self.hidden(F.max_pool3d(features, 2).flatten(1))
+            F.relu_(hidden)
+            logits: Tensor = self.out(hidden)
+            return logits
+
+    clip = a_clip(2, dtype=torch.float64)
+    usual, in_place = (forward_of(a_net(kind, dtype=torch.float64), clip) for kind in (Plain, InPlace))
+    torch.testing.assert_close(guided_backprop(in_place), guided_backprop(usual))
+
+
+@pytest.mark.parametrize("name", [name for name, of in DECLARED.items() if not of.is_step])
+def test_one_pass_is_enough(name: str):
+    """The pass that explains is the one that classifies."""
+    network = a_net(NETS[1])
+    passes = []
+    first = network.stages["stem"][0]
+    first.register_forward_hook(lambda *_: passes.append(1))
+    forward = forward_of(network, a_clip(1))
+    assert passes == []
+    DECLARED[name].function(forward)
+    assert forward.features.shape == (1, 10, 2, 6, 6)
+    torch.testing.assert_close(forward.logits, network(forward.clip), rtol=1e-4, atol=1e-5)
+    assert len(passes) == 2  # The second was the test's own.

@@ -249,3 +249,15 @@ def test_a_residual_block_shares_by_what_each_branch_brings():
     (back,) = torch.autograd.grad(out, x, out.detach())
     assert (back >= 0).all()
     torch.testing.assert_close(back.sum() + passing.lost.sum(), out.sum())  # type: ignore[union-attr]
+
+
+def test_a_sum_in_place_whose_result_is_left_unused_is_named():
+    """Its parts could not be told apart."""
+
+    class InPlace(Residual):
+        def classify(self, features: torch.Tensor) -> torch.Tensor:
+            features.add_(features * 0.5)
+            return super().classify(features)
+
+    with pytest.raises(UserError, match="what add_ wrote in place is used without its result"):
+        dtd(forward_of(a_net(InPlace), a_clip(1)))
