@@ -25,6 +25,8 @@ bench: $(VENV)/.tested
 	$(BIN)/python -m benchmarks.scenes
 	$(BIN)/python -m benchmarks.continual
 	$(BIN)/python -m benchmarks.localisation
+	$(BIN)/python -m benchmarks.explainers
+	$(BIN)/python -m benchmarks.gallery
 	$(BIN)/python -m benchmarks.readme
 
 # Trains models/figures from scratch: most of an hour on two cores. It goes on where it was broken off.

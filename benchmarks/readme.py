@@ -37,7 +37,8 @@ def numbers() -> str:
         f"I3D in {run['precision']}, figures in {live['runs']['hall 720p30']['report']['precision']}; "
         f"commits {', '.join(sorted({of['commit'] for of in (handover, live, rtsp, scenes, continual, places)}))}."
     )
-    return "\n".join([*lines, "", about, "GPU: not measured.", "", *_by_action(places)])
+    costs = _result("explainers")
+    return "\n".join([*lines, "", about, "GPU: not measured.", "", *_costs(costs), "", *_by_action(places)])
 
 
 def _handover_rows(handover: dict[str, Any]) -> list[Row]:
@@ -126,6 +127,60 @@ def _hall_rows(
             f"{scenes['goals']['clips a second']}", "",
         ),
     ]  # fmt: skip
+
+
+def _costs(result: dict[str, Any]) -> list[str]:
+    """What each explainer costs on each network, beside the best of other packages."""
+    networks, goals = result["networks"], result["goals"]
+    machine = result["machine"]
+    heads = [f"{name}, {of['forward_ms']:.0f} ms" for name, of in networks.items()]
+    lines = [
+        "What explaining costs: (classify + explain) / classify, in alternating pairs, in brackets the best of other packages "
+        "in the same run. What lies near the noise is timed apart: in per cent of the forward pass, or in ms after the "
+        "logits are there. One clip, fp32, "
+        f"{machine['cores']} cores, commit {result['commit']}; C3D and R3D-18 with random weights at 16x112x112, I3D at "
+        "16x224x224.",
+        "", f"| explainer | {' | '.join(heads)} | at most |", f"| --- |{' --- |' * (len(heads) + 1)}",
+    ]  # fmt: skip
+    for method in next(iter(networks.values()))["methods"]:
+        cells = [_cost(of["methods"][method], of["forward_ms"]) for of in networks.values()]
+        lines.append(f"| `{method.replace('|', '&#124;')}` | {' | '.join(cells)} | {_wanted(method, goals)} |")
+    lines += ["", "Peak memory of that beyond the network's own, MiB:", "", f"| | {' | '.join(networks)} |"]
+    lines.append(f"| --- |{' --- |' * len(networks)}")
+    lines.append(f"| classify | {' | '.join(str(of['classify_peak_mib']) for of in networks.values())} |")
+    for method in ("grad_cam", "guided_backprop", "dtd", "p3dcam"):
+        cells = [_memory(of["methods"][method]) for of in networks.values()]
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    return lines
+
+
+def _cost(by: dict[str, dict[str, Any]], forward_ms: float) -> str:
+    ours = by["rtx"]
+    if "failed" in ours:
+        return "needs a pooled head"
+    own = ours.get("explain_only_ms")
+    said = f"{ours['ratio']:.2f}" if own is None else f"{100 * own / forward_ms:.2g} %"
+    if own is None and ours["after_pass_ms"] < 0.1 * forward_ms:
+        said += f", {ours['after_pass_ms']:.1f} ms"
+    theirs = {peer: of["ratio"] for peer, of in by.items() if peer != "rtx" and "ratio" in of}
+    if not theirs:
+        return said
+    best = min(theirs, key=lambda peer: theirs[peer])
+    return f"{said} ({best.partition(' ')[0]} {theirs[best]:.2f})"
+
+
+def _memory(by: dict[str, dict[str, Any]]) -> str:
+    theirs = {peer: of["peak_mib"] for peer, of in by.items() if peer != "rtx" and of.get("peak_mib") is not None}
+    said = f"{by['rtx']['peak_mib']:.0f}"
+    if not theirs:
+        return said
+    best = min(theirs, key=lambda peer: theirs[peer])
+    return f"{said} ({best.partition(' ')[0]} {theirs[best]:.0f})"
+
+
+def _wanted(method: str, goals: dict[str, dict[str, float]]) -> str:
+    units = {"ratio": "", "explain-only, % of the forward pass": " %", "ms beyond the forward pass": " ms"}
+    return next((f"{of[method]:g}{units[kind]}" for kind, of in goals.items() if method in of), "")
 
 
 def _by_action(places: dict[str, Any]) -> list[str]:
