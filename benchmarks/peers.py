@@ -133,10 +133,10 @@ def _zennit(network: nn.Module, composite: Callable[[Tensor], Any], layer: str |
         one[:, target] = 1
         kept: list[Tensor] = []
         with Gradient(model=network, composite=composite(clip)) as attributor:
-            if layer is not None:
-                network.get_submodule(layer).register_forward_hook(lambda module, given, out: _keep(out, kept))
+            hook = None if layer is None else network.get_submodule(layer).register_forward_hook(_keeping(kept))
             _, relevance = attributor(clip.clone().requires_grad_(), one if layer else one * logits)
-        if layer is not None:
+        if hook is not None:
+            hook.remove()
             assert kept[0].grad is not None
             relevance = kept[0].grad
         return relevance.detach().sum(dim=1)  # type: ignore[no-any-return]
@@ -144,6 +144,9 @@ def _zennit(network: nn.Module, composite: Callable[[Tensor], Any], layer: str |
     return run
 
 
-def _keep(out: Tensor, kept: list[Tensor]) -> None:
-    out.retain_grad()
-    kept[:] = [out]
+def _keeping(kept: list[Tensor]) -> Callable[[nn.Module, Any, Tensor], None]:
+    def keep(module: nn.Module, given: Any, out: Tensor) -> None:
+        out.retain_grad()
+        kept[:] = [out]
+
+    return keep

@@ -135,11 +135,10 @@ def _costs(result: dict[str, Any]) -> list[str]:
     machine = result["machine"]
     heads = [f"{name}, {of['forward_ms']:.0f} ms" for name, of in networks.items()]
     lines = [
-        "What explaining costs: (classify + explain) / classify, in alternating pairs, in brackets the best of other packages "
-        "in the same run. What lies near the noise is timed apart: in per cent of the forward pass, or in ms after the "
-        "logits are there. One clip, fp32, "
-        f"{machine['cores']} cores, commit {result['commit']}; C3D and R3D-18 with random weights at 16x112x112, I3D at "
-        "16x224x224.",
+        "What explaining costs: (classify + explain) / classify, in alternating pairs, in brackets the best of other "
+        "packages in the same run. What lies near the noise is timed apart: in per cent of the forward pass, or in ms "
+        f"after the logits are there. One clip, fp32, {machine['cores']} cores, commit {result['commit']}; C3D and "
+        "R3D-18 with random weights at 16x112x112, I3D at 16x224x224.",
         "", f"| explainer | {' | '.join(heads)} | at most |", f"| --- |{' --- |' * (len(heads) + 1)}",
     ]  # fmt: skip
     for method in next(iter(networks.values()))["methods"]:

@@ -447,3 +447,19 @@ def test_a_change_passes_only_where_a_test_passed(summary: str, fine: bool, tmp_
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode == 0, summary in done.stdout) == (fine, True)
+
+
+def test_a_network_of_ones_own_is_explained_by_its_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mynets.py").write_text(
+        "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Conv3d(3, 6, 3, 2, 1), nn.GELU(), "
+        "nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(6, 4))\n"
+    )
+    said = json.loads(rtx("explain", "scene:hall?seed=7", "--model", "mynets:make", "--json"))
+    assert (said["model"], said["map"]["shape"]) == ("mynets:make", [8, 56, 56])
+    listed = {of["name"]: of for of in json.loads(rtx("explainers", "--model", "mynets:make", "--json"))}
+    assert listed["grad_cam"]["ms"] > 0
+    assert listed["dtd"]["ms"].startswith("no rule says how gelu hands relevance on")
+    assert "the last one that has: '1'" in fails(
+        "explain", "scene:hall?seed=7", "--model", "mynets:make", "--layer", "4"
+    )

@@ -45,7 +45,9 @@ class Foreign(Network):
 
     def __init__(self, module: nn.Module, size: Triple, layer: str | None = None):
         super().__init__()
-        self.module = _apart(module)
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError("a scripted network's layers cannot be looked into: give the module that it was made of")
+        self.module = _apart(getattr(module, "_orig_mod", module))  # Of a compiled one, what was compiled.
         self.size = size
         some = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
         random = torch.Generator().manual_seed(0)
