@@ -72,7 +72,7 @@ def heat_of(explanation: Explanation, scale: LiveScale) -> Heat:
 
 def draw_heat(image: NDArray[np.uint8], heat: Heat, opacity: float) -> None:
     """Blend heat into a picture in place, and dim what the network did not see."""
-    part = _dim_unseen(image, heat)
+    part = _dim_unseen(image, heat, DIM)
     if not part:
         return
     # Colours and weights are made on a small grid and enlarged: made at full size they would cost ten times as much.
@@ -90,8 +90,9 @@ def draw_focus(image: NDArray[np.uint8], heat: Heat) -> None:
 
     Without evidence nothing is focused, and the picture stays.
     """
-    part = _dim_unseen(image, heat)
-    if part and heat.values.any():
+    focused = bool(heat.values.any())
+    part = _dim_unseen(image, heat, DARKEST / 255 if focused else DIM)
+    if part and focused:
         _darken(image, part, (DARKEST + _over(part, heat) * ((255 - DARKEST) / 255)).astype(np.uint8))
 
 
@@ -107,8 +108,8 @@ Part = tuple[int, int, int, int]
 """x0 y0 x1 y1 in pixels."""
 
 
-def _dim_unseen(image: NDArray[np.uint8], heat: Heat) -> Part | None:
-    """The part that the network saw; all else is dimmed."""
+def _dim_unseen(image: NDArray[np.uint8], heat: Heat, brightness: float) -> Part | None:
+    """The part that the network saw; all else keeps this share of its brightness."""
     height, width = image.shape[:2]
     seen = heat.seen or heat.rect
     x0, y0 = max(0, round(seen.x)), max(0, round(seen.y))
@@ -117,7 +118,7 @@ def _dim_unseen(image: NDArray[np.uint8], heat: Heat) -> Part | None:
         return None
     for unseen in (image[:y0], image[y1:], image[y0:y1, :x0], image[y0:y1, x1:]):
         if unseen.size:
-            unseen[:] = cv2.convertScaleAbs(unseen, alpha=DIM)
+            unseen[:] = cv2.convertScaleAbs(unseen, alpha=brightness)
     return x0, y0, x1, y1
 
 

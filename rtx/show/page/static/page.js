@@ -98,7 +98,8 @@ class Tile {
     const right = Math.min(canvas.width, Math.round(seenX + seenWidth));
     const bottom = Math.min(canvas.height, Math.round(seenY + seenHeight));
     context.save();
-    context.fillStyle = `rgb(0 0 0 / ${1 - dim})`;
+    const focused = controls.display === "focus" && this.values.some((value) => value);
+    context.fillStyle = `rgb(0 0 0 / ${1 - (focused ? darkest / 255 : dim)})`;
     context.beginPath();
     context.rect(0, 0, canvas.width, canvas.height);
     context.rect(left, top, Math.max(0, right - left), Math.max(0, bottom - top));
