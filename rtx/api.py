@@ -62,6 +62,8 @@ def load(
         return TorchBackend(_taking(card, clip), device, precision, threads)
     if device != "auto" or precision != "auto":
         raise UserError("your own network runs where it is, as it is: leave out device and precision, or move it")
+    if not isinstance(model, nn.Module):
+        raise UserError(f"load takes a model's name, a card's file, module:factory, or a torch module; not {model!r}")
     name = type(model).__name__
     card = cards.Card(name, "a network of your own", f":{name}", "", cards.KINETICS, layer=layer)
     return TorchBackend(_taking(card, clip), "auto", "auto", threads, model)
@@ -349,9 +351,14 @@ def result_of(engine: Engine, batch: Batch) -> Result:
 def _frames(model: TorchBackend, clip: NDArray[np.uint8] | Clip | FileClip) -> NDArray[np.uint8]:
     if isinstance(clip, FileClip):
         clip = clip.clip
-    if isinstance(clip, Clip):
-        return clip.frames
     spec = model.card.clip
+    if isinstance(clip, Clip):
+        if clip.frames.shape[:3] != spec.input_size:
+            raise UserError(
+                f"{model.card.name} takes clips of {'x'.join(map(str, spec.input_size))} (T H W), this one is "
+                f"{'x'.join(map(str, clip.frames.shape[:3]))}: read_clip(FILE, model) reads one for it"
+            )
+        return clip.frames
     clip = np.asarray(clip)
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[0] != spec.frames or clip.shape[3] != 3:
         raise UserError(

@@ -110,9 +110,15 @@ class Engine:
             order.append(self.target)
         return tuple(TopClass(self.labels[i], float(p[i])) for i in order)
 
+    def _peak(self) -> float:
+        """What is known of this explainer's peaks as it is; other parameters and layers have others."""
+        usual = self.chain.calls[0].as_declared and self.card.layer is None
+        return self.card.peaks.get(self.chain.name, 0.0) if usual else 0.0
+
     def message(self, clip: Clip, batch: Batch, i: int) -> Explanation:
         """Explanation of clip number i of the batch."""
         forward, explained = batch.forward, batch.explained
+        shown = to_wire(explained.relevance[i], explained.cells, forward.input_size)
         return Explanation(
             camera=clip.camera, epoch=clip.epoch, first_seq=clip.first_seq, last_seq=clip.last_seq,
             t_frames=clip.t_frames, height=clip.height, width=clip.width, rect=(*clip.rect,),
@@ -120,8 +126,7 @@ class Engine:
             explainer=str(self.chain), device=str(self.backend.device),
             backend=self.backend.name, precision=self.backend.precision, top=self.top(forward.logits[i]),
             target=None if self.chain.class_blind else self.labels[int(forward.target[i])],
-            map=to_wire(explained.relevance[i], explained.cells, forward.input_size),
-            evidence=explained.evidence[i], peak=self.card.peaks.get(self.chain.name, 0.0),
+            map=shown, evidence=bool((shown.array()[-1] > 0).any()), peak=self._peak(),
             motion_share=explained.motion_share[i], truth=clip.truth,
             ms={name: round(ms, 3) for name, ms in batch.ms.items()},
         )  # fmt: skip
@@ -137,7 +142,6 @@ def to_wire(relevance: Tensor, cells: Cells, input_size: tuple[int, int, int]) -
     newest = F.adaptive_avg_pool2d(relevance[-1:].float(), size)
     stride = (1.0, height / size[0], width / size[1])
     centre = (input_size[0] - 1.0, (stride[1] - 1) / 2, (stride[2] - 1) / 2)
-    highest = float(newest.abs().max())
-    if highest > 6e4:  # fp16 ends at 65504; the scale is carried by nothing else.
-        raise OverflowError(f"a relevance of {highest:.3g} does not fit into a message")
-    return RelevanceMap.of(newest.to(torch.float16).cpu().numpy(), Cells(stride, centre), input_size)
+    # fp16 ends at 65504 and thins out below 6e-5.
+    small = newest.to(torch.float16) if 1e-2 < float(newest.abs().max()) < 6e4 else newest
+    return RelevanceMap.of(small.cpu().numpy(), Cells(stride, centre), input_size)

@@ -91,7 +91,8 @@ class TorchBackend:
     ):
         self.card = card
         # Layers of a network that is followed frame by frame are too small to be shared out.
-        torch.set_num_threads(threads or (1 if card.causal else cores()))
+        if threads is not None or module is None:  # Whose network it is, has chosen for the process, too.
+            torch.set_num_threads(threads or (1 if card.causal else cores()))
         self.network: Network
         if module is not None:
             some = next(module.parameters(), torch.zeros(()))

@@ -88,7 +88,7 @@ def cam3d(
     Right before a head of pooling and one linear layer every place has the same gradient, whose sum over channels says
     nothing of the place and is as often negative, which leaves zeros: there an earlier layer, or `p3dcam`, says more.
     """
-    chosen = forward.stages[-1] if layer is None else layer
+    chosen = forward.whole.last if layer is None else layer
     return _cam3d(forward, (chosen,), counterfactual)[0]
 
 
@@ -105,15 +105,15 @@ def p3dcam(forward: "Forward", *, aggregate: Literal["sum", "mean"] = "sum", cou
 
 
 def _cam3d(forward: "Forward", layers: tuple[str, ...], counterfactual: bool) -> "list[Tensor]":
-    """ReLU(sum of dy/dA_k) ReLU(sum of A_k), each through its maximum: N T H W for each layer.
+    """ReLU(sum of dy/dA_k) ReLU(sum of A_k) at clip resolution, each through its maximum: N T H W for each layer.
 
-    ReLU comes first: dividing by a negative maximum would turn the signs.
+    ReLU comes before the division: by a negative maximum it would turn the signs.
     """
     from rtx.explain.placing import upsample_layer
 
     maps = []
     for name, a, g in _of_layers(forward, layers, counterfactual):
-        beta, alpha = (upsample_layer(forward, name, of.sum(dim=1).relu()) for of in (g, a))
+        beta, alpha = (upsample_layer(forward, name, of.sum(dim=1)).relu() for of in (g, a))
         maps.append(_through_maximum(beta) * _through_maximum(alpha))
     return maps
 

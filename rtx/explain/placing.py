@@ -59,14 +59,9 @@ def upsample(forward: Forward, relevance: Tensor, spline: bool = False) -> Tenso
 
 def upsample_layer(forward: Forward, layer: str, relevance: Tensor) -> Tensor:
     """A layer's map at clip resolution, its cells where they lie: N t h w -> N T H W."""
-    cells = forward.whole.cells(forward.input_size, layer)
+    return upsample_at(forward, forward.whole.cells(forward.input_size, layer), relevance)
+
+
+def upsample_at(forward: Forward, cells: Cells, relevance: Tensor) -> Tensor:
+    """A map whose cells lie there at clip resolution: N t h w -> N T H W."""
     return upsample(replace(forward, cells=cells), relevance)
-
-
-def upsample_sized(forward: Forward, relevance: Tensor) -> Tensor:
-    """A map of an inner layer at clip resolution: its cells lie where those of the first stage of that size do."""
-    network, size = forward.whole, forward.input_size
-    for name in network.names:
-        if network.shape(size, name) == tuple(relevance.shape[1:]) != size:
-            return upsample_layer(forward, name, relevance)
-    return upsample(forward, relevance)

@@ -58,7 +58,8 @@ def excitation_backprop(forward: "Forward", *, layer: Annotated[str | None, OfLa
     """How likely a layer's cells are to have won, if the class has: map N t h w, >= 0.
 
     The z+ rule from a probability of 1 for the class, handed down to `layer` (without it, to the features), whose
-    channels are summed: the map is a distribution, less what fell on outputs that nothing speaks for.
+    channels are summed: a distribution over its cells, less what fell on outputs that nothing speaks for. The map of a
+    `layer` is at clip resolution: N T H W.
     """
     from rtx.explain.rules import EXCITATION
 
@@ -70,7 +71,7 @@ def contrastive_mwp(forward: "Forward", *, layer: Annotated[str | None, OfLayer(
     """Excitation backprop of the class less that of its dual, of which all speaks that speaks against: map N t h w.
 
     The dual has the class's weights turned around in the last linear layer. Both are handed down at once, because what
-    comes below is the same for both. Signed; its sum is 0.
+    comes below is the same for both. Signed; its sum is 0 where something speaks on both sides.
     """
     from rtx.explain.rules import CONTRASTIVE
 

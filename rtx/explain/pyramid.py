@@ -10,6 +10,7 @@ from rtx.explain.registry import Range, explainer
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rtx.link.wire import Cells
     from rtx.nets.forward import Forward
     from rtx.nets.tape import Node
 
@@ -22,6 +23,8 @@ class Layer:
     """Their input: N C t h w."""
     kept: "Tensor"
     """Which of its channels matter to which kernel: N K C, bool."""
+    cells: "Cells"
+    """Where its input's cells lie in the clip."""
     below: "tuple[Layer, ...]"
     """The layers that made this input, one for each branch."""
 
@@ -63,15 +66,17 @@ def pyramid(
     "> 0", which would keep all; its code and its thresholds (0.55 to 0.84) are as here. With `depth=0` the map is that
     of the features; else it is the sum over the branches that many convolutions down, each placed where its cells lie.
     """
-    from rtx.explain.placing import upsample_sized
+    from rtx.explain.placing import upsample_at
 
     layers = [tree(forward, forward.theta if theta is None else theta, depth)]
     for _ in range(depth):
         layers = [below for layer in layers for below in layer.below] or layers
-    by_size: dict[object, Tensor] = {}
-    for relevance in (layer.relevance for layer in layers):
-        by_size[relevance.shape] = by_size[relevance.shape] + relevance if relevance.shape in by_size else relevance
-    maps = [upsample_sized(forward, relevance) for relevance in by_size.values()]
+    alike: dict[object, tuple[Cells, Tensor]] = {}
+    for layer in layers:
+        r = layer.relevance
+        key = r.shape, layer.cells.stride, layer.cells.centre
+        alike[key] = layer.cells, alike[key][1] + r if key in alike else r
+    maps = [upsample_at(forward, cells, r) for cells, r in alike.values()]
     return sum(maps[1:], maps[0])
 
 
@@ -80,20 +85,32 @@ def tree(forward: "Forward", theta: float, depth: int) -> Layer:
     import torch
 
     from rtx.errors import UserError
+    from rtx.nets.places import on_pixels
     from rtx.nets.tape import Tape, node_of
 
     if forward.weight is None:
         raise UserError("a pyramid starts from a head of pooling and one linear layer; this network has none")
     with torch.no_grad():
-        recorded = forward.record((forward.whole.last,), Tape()).also
+        from rtx.nets.forward import Staged
+
+        tape = Tape(constant=isinstance(forward.whole, Staged))
+        recorded = forward.record((forward.whole.last,), tape, on_pixels).also
         features = recorded.detach()
         # The class is the only kernel here: W[c] * mean(A).
         weight = forward.weight[forward.target].clone()[:, None]
         kept = _reached(weight * _mean(features)[:, None], torch.ones_like(weight[0], dtype=torch.bool), theta)
-        return Layer(features, kept, _below(node_of(recorded), kept.any(dim=1), theta, depth))
+        layers = _below(forward, node_of(recorded), kept.any(dim=1), theta, depth)
+        return Layer(features, kept, _cells(forward, recorded), layers)
 
 
-def _below(node: "Node", kernels: "Tensor", theta: float, depth: int) -> tuple[Layer, ...]:
+def _cells(forward: "Forward", seen: "Tensor") -> "Cells":
+    from rtx.nets.places import cells_of
+
+    size = forward.input_size
+    return forward.whole.inner(size, tuple(seen.shape[2:]), cells_of(seen, size))
+
+
+def _below(forward: "Forward", node: "Node", kernels: "Tensor", theta: float, depth: int) -> tuple[Layer, ...]:
     """The layers below whose kernels (N K, bool) are to be followed."""
     import torch
 
@@ -102,10 +119,10 @@ def _below(node: "Node", kernels: "Tensor", theta: float, depth: int) -> tuple[L
     if depth == 0 or isinstance(node, Clip):
         return ()
     if isinstance(node, Sum):
-        return tuple(layer for source in node.sources for layer in _below(source, kernels, theta, depth))
+        return tuple(layer for source in node.sources for layer in _below(forward, source, kernels, theta, depth))
     if isinstance(node, Join):
         parts = zip(node.sources, torch.split(kernels, list(node.sizes), dim=1), strict=True)
-        return tuple(layer for source, part in parts for layer in _below(source, part, theta, depth))
+        return tuple(layer for source, part in parts for layer in _below(forward, source, part, theta, depth))
     assert isinstance(node, Convolution)
     # Each kernel in its own group's channels: K C.
     kernel = node.kernel
@@ -114,7 +131,8 @@ def _below(node: "Node", kernels: "Tensor", theta: float, depth: int) -> tuple[L
     own = groups.expand(-1, k // node.groups, -1, width).reshape(k, -1)
     spread = own * kernel.repeat(1, node.groups)
     kept = _reached(_mean(node.seen)[:, None] * spread, own, theta) & kernels[:, :, None]
-    return (Layer(node.seen, kept, _below(node.source, kept.any(dim=1), theta, depth - 1)),)
+    below = _below(forward, node.source, kept.any(dim=1), theta, depth - 1)
+    return (Layer(node.seen, kept, _cells(forward, node.seen), below),)
 
 
 def _reached(scores: "Tensor", own: "Tensor", theta: float) -> "Tensor":
@@ -123,7 +141,9 @@ def _reached(scores: "Tensor", own: "Tensor", theta: float) -> "Tensor":
 
     least = torch.where(own, scores, torch.inf).amin(dim=2, keepdim=True)
     most = torch.where(own, scores, -torch.inf).amax(dim=2, keepdim=True)
-    return (scores - least >= theta * (most - least)) & (most > least) & own
+    # Where there is but one channel, as in a depthwise convolution, it is the one.
+    alone = own.sum(dim=1, keepdim=True) == 1
+    return (scores - least >= theta * (most - least)) & ((most > least) | alone) & own
 
 
 def _mean(a: "Tensor") -> "Tensor":

@@ -78,6 +78,8 @@ class Parameter:
             raise UserError(f"{where}: expected a number")
         if self.range and not self.range.low <= value <= self.range.high:
             raise UserError(f"{where}: out of range, {self.name} is {self.range.low:g}..{self.range.high:g}")
+        if self.kind is int and value != int(value):
+            raise UserError(f"{where}: expected a whole number")
         return self.kind(value)
 
 
@@ -161,8 +163,17 @@ class Call:
     declaration: Declaration
     parameters: dict[str, Any]
 
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Its parameters that are not as declared."""
+        return {n: v for n, v in self.parameters.items() if v != self.declaration.parameters[n].default}
+
+    @property
+    def as_declared(self) -> bool:
+        return not self.changed
+
     def __str__(self) -> str:
-        changed = {n: v for n, v in self.parameters.items() if v != self.declaration.parameters[n].default}
+        changed = self.changed
         inside = ", ".join(f"{name}={value!r}" for name, value in changed.items())
         return f"{self.declaration.name}({inside})" if inside else self.declaration.name
 
@@ -200,6 +211,10 @@ def parse(text: str) -> Chain:
     except (SyntaxError, ValueError):
         raise UserError(f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)") from None
     calls = [_call(node, text) for node in _chain(tree)]
+    names = [call.declaration.name for call in calls]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"explainer {text!r}: {name} stands there twice")
     if calls[0].declaration.is_step:
         raise UserError(f"explainer {text!r}: {calls[0].declaration.name} changes a map; put an explainer before it")
     for call in calls[1:]:

@@ -18,8 +18,23 @@ IN_PLACE = frozenset({F.relu_, torch.relu_, Tensor.relu_})
 OTHERS = frozenset({
     F.gelu, F.silu, F.elu, F.celu, F.selu, F.leaky_relu, F.rrelu, F.prelu, F.hardswish, F.hardtanh, F.hardsigmoid,
     F.mish, F.softplus, F.relu6, F.tanh, F.sigmoid, torch.tanh, torch.sigmoid, Tensor.tanh, Tensor.sigmoid, F.glu,
-    F.logsigmoid,
+    F.logsigmoid, F.softsign, F.threshold, F.elu_, F.leaky_relu_, F.hardtanh_, F.rrelu_, torch.rrelu, torch.rrelu_,
+    torch.sigmoid_, torch.tanh_, Tensor.sigmoid_, Tensor.tanh_, torch.erf, Tensor.erf, torch.maximum, Tensor.maximum,
+    torch.selu, torch.celu, torch.prelu, F.selu_, F.celu_,
 })  # fmt: skip
+
+
+CLAMPS = frozenset({
+    torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min, torch.clip, Tensor.clip, Tensor.clamp_,
+    Tensor.clamp_min_, torch.clamp_, torch.clamp_min_,
+})  # fmt: skip
+
+
+def _clamps_at_zero(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Is it a ReLU by another name?"""
+    said = dict(zip(("input", "min", "max"), args, strict=False)) | kwargs
+    low, high = said.get("min"), said.get("max")
+    return isinstance(low, int | float) and low == 0 and high is None and not func.__name__.endswith("_")
 
 
 class GuidedReLU(TorchFunctionMode):
@@ -44,7 +59,9 @@ class GuidedReLU(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in RELU and torch.is_grad_enabled():
             return self._relu(func, *args, **kwargs)
-        if func in OTHERS:
+        if func in CLAMPS and args[0].requires_grad and _clamps_at_zero(func, args, kwargs):
+            return self._relu(func, args[0])
+        if func in OTHERS or (func in CLAMPS and args[0].requires_grad):
             raise UserError(f"guided backprop needs ReLUs; this network has {func.__name__}: take saliency or grad_cam")
         return func(*args, **kwargs)
 

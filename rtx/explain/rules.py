@@ -52,7 +52,7 @@ def _both(up: Tensor, down: Tensor, weight: Tensor, layer: Layer) -> Made:
 
     def of(up: Tensor, down: Tensor) -> Tensor:
         plus, minus = weight.clamp(min=0), weight.clamp(max=0)
-        if up.dim() == weight.dim() == 5 and up.shape[1] == weight.shape[1]:
+        if getattr(layer, "sums_channels", False) and up.shape[1] == weight.shape[1]:
             # Over a clip's few colours, one convolution of twice as many takes hardly longer than one.
             return layer(torch.cat((up, down), 1), torch.cat((plus, minus), 1))
         return layer(up, plus) + layer(down, minus)
@@ -172,13 +172,16 @@ class Propagating(TorchFunctionMode):
             if isinstance(value, Tensor) and hasattr(value, "replaced"):
                 raise UserError(f"what {value.replaced} wrote in place is used without its result: use the result")
         if func in _OPERATIONS:
-            return _OPERATIONS[func](self, func, *args, **kwargs)
-        out = func(*args, **kwargs)
-        if func not in _PASSING and _depends(out):
-            raise UserError(
-                f"no rule says how {getattr(func, '__name__', func)} hands relevance on; "
-                "take an explainer that reads gradients, e.g. grad_cam"
-            )
+            out = _OPERATIONS[func](self, func, *args, **kwargs)
+        else:
+            out = func(*args, **kwargs)
+            if func not in _PASSING and _depends(out):
+                raise UserError(
+                    f"no rule says how {getattr(func, '__name__', func)} hands relevance on; "
+                    "take an explainer that reads gradients, e.g. grad_cam"
+                )
+        if func not in _WEIGHTED and (func in _PASSING or func in _OPERATIONS):
+            _follow(func, args, kwargs, out)
         return out
 
     def clip(self, x: Tensor) -> Tensor:
@@ -195,6 +198,29 @@ class Propagating(TorchFunctionMode):
     def hand_on(self, value: Value, x: Tensor, in_place: bool = False) -> Tensor:
         """value(x), whose relevance is that of x."""
         return _Passed.apply(value, in_place, x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _follow(func: Callable[..., Any], args: Any, kwargs: dict[str, Any], out: Any) -> None:
+    """What moves, scales or pools the clip does so to its bounds, too; a copy of a layer's output is that layer's."""
+    if func in (Tensor.clone, torch.clone) and hasattr(args[0], "layer"):
+        out.layer = args[0].layer
+    if out is args[0] or not any(hasattr(x, "bounds") for x in _flat(args)):
+        return
+    ends = [func(*_at(args, end), **kwargs) for end in (0, 1)]
+    outs, *both = (of if isinstance(of, list | tuple) else (of,) for of in (out, *ends))
+    for one, first, second in zip(outs, *both, strict=True):
+        one.bounds = torch.minimum(first, second), torch.maximum(first, second)
+
+
+def _flat(values: Any) -> list[Any]:
+    return [x for value in values for x in (value if isinstance(value, list | tuple) else (value,))]
+
+
+def _at(values: Any, end: int) -> Any:
+    """The same arguments, for the clip its least or largest values."""
+    if isinstance(values, Tensor):
+        return values.bounds[end] if hasattr(values, "bounds") else values
+    return type(values)(_at(value, end) for value in values) if isinstance(values, list | tuple) else values
 
 
 def _depends(value: Any) -> bool:
@@ -222,6 +248,8 @@ def _by_rule(at: Propagating, func: Any, x: Tensor, weight: Tensor, about: Any, 
     def layer(x: Tensor, weight: Tensor) -> Tensor:
         return linear(x, weight, None, *about, **named)
 
+    layer.sums_channels = func is F.conv3d  # type: ignore[attr-defined]
+
     rules = at.rules
     rule = rules.clip if hasattr(x, "bounds") else rules.linear if func is F.linear else rules.convolution
     with torch.no_grad():
@@ -237,7 +265,7 @@ def _batch_norm(
 ) -> Tensor:  # fmt: skip
     """Folded into the layer before it; where there is none, a layer of one weight a channel."""
     if training:
-        raise UserError("BatchNorm is in training mode; call .eval() on the network first")
+        raise UserError("BatchNorm is in training mode; call .eval() on the network first (or it keeps no statistics)")
     with torch.no_grad():
         scale = (torch.rsqrt(var + eps) * (1.0 if weight is None else weight)).to(x)
         shift = ((0.0 if bias is None else bias) - mean * scale).to(x)
@@ -256,7 +284,9 @@ def _batch_norm(
 def _relu(at: Propagating, func: Any, x: Tensor, inplace: bool = False) -> Tensor:
     """In place, `x` has the new values, too, and hands on as much."""
     in_place = inplace or func in IN_PLACE
-    return at.hand_on(lambda x: x.clamp_(min=0) if in_place else x.clamp(min=0), x, in_place)
+    out = at.hand_on(lambda x: x.clamp_(min=0) if in_place else x.clamp(min=0), x, in_place)
+    out.__dict__.pop("layer", None)  # What follows is not of the layer before it any more.
+    return out
 
 
 def _max_pool(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Tensor:
@@ -301,17 +331,20 @@ def _product(at: Propagating, func: Any, a: Any, b: Any) -> Tensor:
     if _depends(a) and _depends(b):
         raise UserError("no rule says how a product of two activations (a gate) hands relevance on")
     divides = func in (torch.Tensor.div, torch.Tensor.__truediv__, torch.div)
+    if divides and not _depends(a):
+        raise UserError("no rule says how a division by an activation hands relevance on")
     x, factor = (a, b) if _depends(a) else (b, a)
     return at.hand_on(lambda x: x / factor if divides else x * factor, x)
 
 
-def _pad(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Tensor:
-    out = func(x, *about, **named)
-    if hasattr(x, "bounds"):  # A padded pixel is 0 and can be nothing else.
-        out.bounds = tuple(func(bound, *about, **named) for bound in x.bounds)
-    return out  # type: ignore[no-any-return]
+def _less(at: Propagating, func: Any, x: Any, constant: Any) -> Tensor:
+    """A constant less, e.g. the mean of the pixels."""
+    if _depends(constant):
+        raise UserError("no rule says how a difference of activations hands relevance on")
+    return at.hand_on(lambda x: x - constant, x)
 
 
+_WEIGHTED = frozenset({F.conv1d, F.conv2d, F.conv3d, F.linear, F.batch_norm, Tensor.requires_grad_})
 _ADDS_IN_PLACE = frozenset({Tensor.add_, Tensor.__iadd__})
 
 _OPERATIONS: dict[Any, Callable[..., Tensor]] = {
@@ -330,14 +363,15 @@ _OPERATIONS: dict[Any, Callable[..., Tensor]] = {
     **dict.fromkeys(
         (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, torch.div, Tensor.div, Tensor.__truediv__), _product
     ),
-    F.pad: _pad,
+    **dict.fromkeys((torch.sub, Tensor.sub, Tensor.__sub__), _less),
 }  # fmt: skip
 
 _PASSING = frozenset({
+    Tensor.requires_grad_,
     torch.cat, torch.concat, torch.stack, torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.view,
     torch.permute, Tensor.permute, torch.transpose, Tensor.transpose, torch.squeeze, Tensor.squeeze, torch.unsqueeze,
     Tensor.unsqueeze, Tensor.contiguous, Tensor.clone, torch.clone, Tensor.to, Tensor.float, Tensor.__getitem__,
     torch.chunk, Tensor.chunk, torch.split, Tensor.split, F.dropout, F.dropout3d, F.dropout2d, Tensor.expand,
-    Tensor.view_as, Tensor.requires_grad_, torch.unbind, Tensor.unbind, torch.narrow, Tensor.narrow,
+    Tensor.view_as, torch.unbind, F.pad, Tensor.unbind, torch.narrow, Tensor.narrow,
 })  # fmt: skip
 """What moves values about without changing them: its gradient hands relevance on rightly."""

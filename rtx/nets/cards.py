@@ -15,6 +15,8 @@ from rtx import resources
 from rtx.errors import UserError, unknown
 from rtx.fetch import Packaged
 
+Scale = Annotated[float, Meta(gt=0)]
+
 
 class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The clip that the network takes."""
@@ -26,7 +28,7 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Height and width in pixels."""
     mean: tuple[float, float, float]
     """Subtracted from RGB in 0..255."""
-    std: tuple[float, float, float]
+    std: tuple[Scale, Scale, Scale]
     """What the difference is divided by."""
 
     @property

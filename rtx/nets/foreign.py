@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import sys
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from rtx.errors import UserError, unknown
 from rtx.link.wire import Cells
 from rtx.nets.forward import Network, exact
-from rtx.nets.places import PIXELS, Places, cells_of
+from rtx.nets.places import Places, cells_of, on_pixels
 from rtx.nets.record import record, twin
 
 Triple = tuple[int, int, int]
@@ -47,7 +48,9 @@ class Foreign(Network):
         super().__init__()
         if isinstance(module, torch.jit.ScriptModule):
             raise UserError("a scripted network's layers cannot be looked into: give the module that it was made of")
-        self.module = _apart(getattr(module, "_orig_mod", module))  # Of a compiled one, what was compiled.
+        # Of a compiled one, what was compiled.
+        self.module, self._copied = _apart(getattr(module, "_orig_mod", module))
+        self._versions = [theirs._version for _, theirs in self._copied]
         self.size = size
         some = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
         random = torch.Generator().manual_seed(0)
@@ -57,13 +60,32 @@ class Foreign(Network):
         self.last = self._chosen(layer)
         self._head = self._find_head(clips)
 
+    @property
+    def main(self) -> tuple[str, ...]:
+        """Of its layers, those that are in no other; where one is around all, those in that."""
+        found = self.names
+        while True:
+            outer = [n for n in found if not any(n.startswith(f"{other}.") for other in found)]
+            if len(outer) > 1 or len(found) == len(outer):
+                return tuple(outer)
+            found = tuple(n for n in found if n not in outer)
+
     def path(self, layer: str) -> str:
         return f"module.{layer}"
 
     def forward(self, clip: Tensor) -> Tensor:
         """What the module says: logits N M, in float32 at least."""
+        self._refresh()
         said = self.module(clip)
         return exact(said) if isinstance(said, Tensor) else said
+
+    def _refresh(self) -> None:
+        """Take over what has changed in the module's buffers; no more, for another thread may be reading."""
+        with torch.no_grad():
+            for i, (mine, theirs) in enumerate(self._copied):
+                if theirs._version != self._versions[i]:
+                    self._versions[i] = theirs._version
+                    mine.copy_(theirs)
 
     def run(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         kept: list[Tensor] = []
@@ -108,8 +130,7 @@ class Foreign(Network):
 
             return run
 
-        clip = clip.clone()
-        clip.cells = PIXELS  # type: ignore[attr-defined]
+        clip = on_pixels(clip.clone())
         layers = [name for name, _ in self.named_modules() if name not in ("", "module")]
         try:
             with torch.no_grad(), Places():
@@ -152,23 +173,32 @@ class Foreign(Network):
     def _find_head(self, clips: Tensor) -> Head | None:
         """The head, if on each of several clips scores are a pooled linear function of the features."""
         path = self.path(self.last)
-        recorded = record(self, clips, [path], also=path)
-        weight = self._linear(int(recorded.also.shape[1]))
-        if weight is None:
-            return None
-        some = sorted({0, self.classes // 2, self.classes - 1})  # All of them would be a whole Jacobian.
-        (output,) = recorded.outputs.values()
-        slopes = [torch.autograd.grad(recorded.logits[:, c].sum(), output, retain_graph=True)[0] for c in some]
-        slope = exact(torch.stack(slopes))  # classes N K t h w
-        over_time = (slope.sum(dim=(4, 5)) * weight[some][:, None, :, None]).sum(dim=(0, 1, 2))
-        head = Head(weight, over_time / over_time.mean())
-        cells = slope[0, 0, 0].numel()
-        expected = weight[some][:, None, :, None, None, None] * head.pooling[:, None, None] / cells
-        if not _alike(slope, expected.expand_as(slope)):
-            return None
-        pooled = (exact(recorded.also.detach()).mean(dim=(3, 4)) * head.pooling).mean(dim=2)
-        bias = recorded.logits.detach() - pooled @ weight.T
-        return head if _alike(bias[:1], bias[1:], float(recorded.logits.detach().abs().amax())) else None
+        heads: list[Head] = []
+        biases: list[Tensor] = []
+        for clip in clips:
+            recorded = record(self, clip[None], [path], also=path)
+            weight = self._linear(int(recorded.also.shape[1]))
+            if weight is None:
+                return None
+            # Of half precision, sums differ in the third digit.
+            tolerance = max(1e-3, 8 * torch.finfo(recorded.also.dtype).eps)
+            some = sorted({0, self.classes // 2, self.classes - 1})  # All of them would be a whole Jacobian.
+            (output,) = recorded.outputs.values()
+            slopes = [
+                torch.autograd.grad(recorded.logits[0, c], output, retain_graph=True, materialize_grads=True)[0][0]
+                for c in some
+            ]
+            slope = exact(torch.stack(slopes))  # classes K t h w
+            over_time = (slope.sum(dim=(3, 4)) * weight[some][:, :, None]).sum(dim=(0, 1))
+            head = Head(weight, over_time / over_time.mean())
+            expected = weight[some][:, :, None, None, None] * head.pooling[:, None, None] / slope[0, 0].numel()
+            if not _alike(slope, expected.expand_as(slope), tolerance):
+                return None
+            pooled = (exact(recorded.also.detach()).mean(dim=(3, 4)) * head.pooling).mean(dim=2)
+            heads.append(head)
+            biases.append(recorded.logits.detach() - pooled @ weight.T)
+        scale = float(recorded.logits.detach().abs().amax())
+        return heads[0] if _alike(biases[0], biases[1], tolerance, scale) else None
 
     def _linear(self, channels: int) -> Tensor | None:
         """The last layer of M x K weights."""
@@ -181,19 +211,30 @@ class Foreign(Network):
         return None
 
 
-def _alike(a: Tensor, b: Tensor, scale: float | None = None) -> bool:
-    return bool((a - b).abs().amax() <= 1e-3 * (scale or float(b.abs().amax())))
+def _alike(a: Tensor, b: Tensor, tolerance: float, scale: float | None = None) -> bool:
+    return bool((a - b).abs().amax() <= tolerance * (scale or float(b.abs().amax())))
 
 
-def _apart(module: nn.Module) -> nn.Module:
-    """Modules of its own that share the parameters' values: in eval mode, without gradients."""
-    other = twin(module, {})
-    for copied in other.modules():
-        copied.__dict__["training"] = False
-        copied.__dict__["_parameters"] = {
-            name: None if parameter is None else parameter.detach() for name, parameter in copied._parameters.items()
-        }
-    return other
+def _apart(module: nn.Module) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    """A copy in eval mode that shares the parameters' values, without gradients; and its buffers, with what they copy.
+
+    Buffers are copies because a pass may write into them.
+    """
+    shared: dict[int, Any] = {id(parameter): parameter.detach() for parameter in module.parameters()}
+    for of in module.modules():
+        for value in of.__dict__.values():
+            if isinstance(value, Tensor):  # Made of others, as old ways to normalise weights do.
+                shared.setdefault(id(value), value.detach())
+    try:
+        other = copy.deepcopy(module, shared)
+    except Exception as error:
+        raise UserError(
+            f"the network cannot be copied ({type(error).__name__}: {error}): rtx needs one that shares the weights"
+        ) from error
+    other.__dict__["training"] = False
+    for of in other.modules():
+        of.__dict__["training"] = False
+    return other, list(zip(other.buffers(), module.buffers(), strict=True))
 
 
 def make(architecture: str, arguments: dict[str, Any]) -> nn.Module:
@@ -205,6 +246,8 @@ def make(architecture: str, arguments: dict[str, Any]) -> nn.Module:
         found = importlib.import_module(where)
     except ImportError as error:
         raise UserError(f"model {architecture!r}: {error}; it is looked for here and on Python's path") from None
+    except Exception as error:
+        raise UserError(f"model {architecture!r}: {where} fails: {type(error).__name__}: {error}") from error
     if not hasattr(found, name):
         raise unknown(f"factory in {where}:", name, [n for n in vars(found) if not n.startswith("_")])
     try:

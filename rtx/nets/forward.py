@@ -86,8 +86,8 @@ class Forward:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Layers that explainers of several layers look at; the last one gives the features."""
-        return self.chosen or self.whole.names
+        """Layers that explainers of several layers look at, first to last."""
+        return self.chosen or self.whole.main
 
     def record(
         self,
@@ -147,6 +147,11 @@ class Network(nn.Module):
     last: str
     """The one that gives the features."""
 
+    @property
+    def main(self) -> tuple[str, ...]:
+        """Of its layers, those that are in no other."""
+        return self.names
+
     def path(self, layer: str) -> str:
         """The name of a layer's module within this one."""
         raise NotImplementedError
@@ -171,6 +176,10 @@ class Network(nn.Module):
     def shape(self, input_size: tuple[int, int, int], layer: str | None = None) -> tuple[int, int, int]:
         """A layer's cells along t, y, x, for a clip of T H W."""
         raise NotImplementedError
+
+    def inner(self, input_size: tuple[int, int, int], shape: tuple[int, ...], followed: Cells) -> Cells:
+        """Of a layer of this shape (t h w) that may have no name: where its cells lie, followed through a pass."""
+        return followed
 
 
 class Staged(Network):
@@ -246,6 +255,11 @@ class Staged(Network):
     def shape(self, input_size: tuple[int, int, int], layer: str | None = None) -> tuple[int, int, int]:
         (t, _, _), (y, _, _), (x, _, _) = self._followed(input_size, layer)
         return t, y, x
+
+    def inner(self, input_size: tuple[int, int, int], shape: tuple[int, ...], followed: Cells) -> Cells:
+        # As the first stage of that size, which may have its own idea of where a cell belongs in time.
+        named = (name for name in self.names if self.shape(input_size, name) == shape != input_size)
+        return next((self.cells(input_size, name) for name in named), followed)
 
     def _followed(self, input_size: tuple[int, int, int], stage: str | None) -> list[tuple[int, float, float]]:
         names = list(self.stages)

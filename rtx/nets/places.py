@@ -24,10 +24,16 @@ class Places(TorchFunctionMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if isinstance(out, Tensor) and out.dim() == 5:
-            source = next((x for x in _tensors((*args, *kwargs.values())) if hasattr(x, "cells")), None)
+            source = next((x for x in tensors((*args, *kwargs.values())) if hasattr(x, "cells")), None)
             if source is not None:
                 out.cells = _cells(func, source, out, args, kwargs)  # type: ignore[attr-defined]
         return out
+
+
+def on_pixels(clip: Tensor) -> Tensor:
+    """The clip, whose cells are pixels."""
+    clip.cells = PIXELS  # type: ignore[attr-defined]
+    return clip
 
 
 def cells_of(x: Tensor, size: tuple[int, int, int]) -> Cells:
@@ -36,7 +42,7 @@ def cells_of(x: Tensor, size: tuple[int, int, int]) -> Cells:
     return known or _evenly(PIXELS, size, tuple(x.shape[2:]))
 
 
-def _tensors(values: tuple[Any, ...]) -> list[Tensor]:
+def tensors(values: tuple[Any, ...]) -> list[Tensor]:
     """Also those in lists, as `torch.cat` takes them."""
     flat = [x for value in values for x in (value if isinstance(value, list | tuple) else (value,))]
     return [x for x in flat if isinstance(x, Tensor)]
@@ -53,11 +59,24 @@ def _cells(func: Callable[..., Any], source: Tensor, out: Tensor, args: Any, kwa
         about.apply_defaults()
         kernel = _triple(about.arguments["kernel_size"])
         return _layer(before, kernel, **_named(about.arguments | {"stride": about.arguments["stride"] or kernel}))
+    if func is Tensor.__getitem__ and (steps := _slices(args[1], source)) is not None:
+        along = zip(before.stride, before.centre, steps, strict=True)
+        centre = _three(c + of.start * s for s, c, of in along)
+        return Cells(_three(s * of.step for s, of in zip(before.stride, steps, strict=True)), centre)
     if func is F.pad:
         pads = [*args[1], 0, 0, 0, 0, 0, 0]
         moved = zip(before.centre, before.stride, (pads[4], pads[2], pads[0]), strict=True)
         return Cells(before.stride, _three(c - n * s for c, s, n in moved))
     return _evenly(before, tuple(source.shape[2:]), tuple(out.shape[2:]))
+
+
+def _slices(index: Any, source: Tensor) -> list[slice] | None:
+    """Start and step along t, y, x, where the index is made of slices alone."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(isinstance(part, slice) for part in parts):
+        return None
+    whole = (*parts, *(slice(None),) * (5 - len(parts)))
+    return [slice(*part.indices(size)) for part, size in zip(whole[2:], source.shape[2:], strict=True)]
 
 
 def _named(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ The network itself is not touched: the pass runs through copies of its modules t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -29,8 +28,11 @@ class Recorded(NamedTuple):
     """What the layer gave that was to be kept besides."""
 
     def gradients(self, score: Tensor) -> list[Tensor]:
-        """d score / d output of each layer; of a batch, whose scores do not depend on each other's clips."""
-        return list(torch.autograd.grad(score.sum(), list(self.outputs.values())))
+        """d score / d output of each layer, 0 where the score does not depend on it.
+
+        Of a batch, whose scores do not depend on each other's clips.
+        """
+        return list(torch.autograd.grad(score.sum(), list(self.outputs.values()), materialize_grads=True))
 
 
 def record(
@@ -53,7 +55,8 @@ def record(
     def keeping(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         def kept(*args: Any, **kwargs: Any) -> Any:
             out = forward(*args, **kwargs)
-            if not torch.is_grad_enabled() and name in layers:
+            if name in layers and not out.requires_grad:
+                # The first of its branch.
                 torch.set_grad_enabled(True)
                 out = out.detach().requires_grad_()
             outputs[name] = out
@@ -79,7 +82,9 @@ def twin(network: nn.Module, wraps: dict[str, Wrap]) -> nn.Module:
     def copied(module: nn.Module, name: str) -> nn.Module:
         if id(module) in known:
             return known[id(module)]
-        other = known[id(module)] = copy.copy(module)
+        # Not by `copy`, which some modules refuse.
+        other = known[id(module)] = object.__new__(type(module))
+        other.__dict__.update(module.__dict__)
         below = {
             key: None if child is None else copied(child, f"{name}.{key}" if name else key)
             for key, child in module._modules.items()

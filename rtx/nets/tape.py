@@ -6,16 +6,16 @@ What leaves channels as they are (ReLU, pooling, padding) is no node of its own;
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from rtx.nets.forward import exact
+from rtx.nets.places import Places, tensors
 
 
 @dataclass(eq=False)
@@ -33,13 +33,14 @@ class Convolution:
     weight: Tensor
     """K C/groups t h w."""
     groups: int
+    constant: bool
     scale: Tensor | float = 1.0
     """BatchNorm's, of each kernel: K 1."""
 
     @property
     def kernel(self) -> Tensor:
         """Mean over each kernel's volume, with BatchNorm's scale: K C/groups."""
-        return _mean(self.weight) * self.scale
+        return (_remembered(self.weight) if self.constant else _mean(self.weight)) * self.scale
 
 
 @dataclass(eq=False)
@@ -60,20 +61,52 @@ class Join:
 Node = Clip | Convolution | Sum | Join
 
 
-class Tape(TorchFunctionMode):
-    """While it holds, tensors of a clip know the node that made them."""
+class Tape(Places):
+    """While it holds, tensors of a clip know the node that made them, and where their cells lie.
+
+    `constant`: the weights never change, so that what is read of them once can be remembered.
+    """
+
+    def __init__(self, constant: bool):
+        super().__init__()
+        self.constant = constant
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        node = _before(func, args, kwargs)
-        out = func(*args, **kwargs)
+        node = self._before(func, args, kwargs)
+        out = super().__torch_function__(func, types, args, kwargs)
         if isinstance(out, Tensor) and out.dim() == 5 and node is not None:
-            out.node = node  # type: ignore[attr-defined]
+            # Where channels were taken apart or mixed otherwise, the graph ends.
+            out.node = node if _channels(node) in (None, out.shape[1]) else Clip()  # type: ignore[attr-defined]
             if func is F.pad:
                 out.unpadded = args[0]  # type: ignore[attr-defined]
         return out
+
+    def _before(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node | None:
+        """The node of what this operation will give; None where it has nothing to do with clips."""
+        if func is F.conv3d:
+            return self._convolution(*args, **kwargs)
+        clips = [x for x in tensors((*args, *kwargs.values())) if x.dim() == 5]
+        if not clips:
+            return None
+        if func in (torch.cat, torch.concat) and (kwargs.get("dim", args[1] if len(args) > 1 else 0)) in (1, -4):
+            return Join(tuple(node_of(x) for x in clips), tuple(x.shape[1] for x in clips))
+        if func in _SUMS and len(clips) == 2 and clips[0].shape == clips[1].shape:
+            return Sum((node_of(clips[0]), node_of(clips[1])))
+        # Of a gate and what goes through it, the latter.
+        node = node_of(max(clips, key=lambda x: x[0, 0].numel()))
+        if func is F.batch_norm and isinstance(node, Convolution):
+            return replace(node, scale=node.scale * _scale(*args[1:], **kwargs)[:, None])
+        return node
+
+    def _convolution(
+        self, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+        dilation: Any = 1, groups: int = 1,
+    ) -> Convolution:  # fmt: skip
+        seen = getattr(input, "unpadded", input)
+        return Convolution(node_of(input), seen, weight, groups, self.constant)
 
 
 def node_of(x: Tensor) -> Node:
@@ -81,29 +114,13 @@ def node_of(x: Tensor) -> Node:
     return Clip() if node is None else node
 
 
-def _before(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node | None:
-    """The node of what this operation will give; None where it has nothing to do with clips."""
-    if func is F.conv3d:
-        return _convolution(*args, **kwargs)
-    if func in (torch.cat, torch.concat):
-        return Join(tuple(node_of(x) for x in args[0]), tuple(x.shape[1] for x in args[0]))
-    clips = [x for x in args if isinstance(x, Tensor) and x.dim() == 5]
-    if not clips:
-        return None
-    if func in _SUMS and len(clips) == 2:
-        return Sum((node_of(clips[0]), node_of(clips[1])))
-    node = node_of(clips[0])
-    if func is F.batch_norm and isinstance(node, Convolution):
-        node.scale = _scale(*args[1:], **kwargs)[:, None]
-    return node
-
-
-def _convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-    groups: int = 1,
-) -> Convolution:  # fmt: skip
-    seen = getattr(x, "unpadded", x)
-    return Convolution(node_of(x), seen, weight, groups)
+def _channels(node: Node) -> int | None:
+    """How many it gives; None of the clip, which may be anything."""
+    if isinstance(node, Convolution):
+        return int(node.weight.shape[0])
+    if isinstance(node, Join):
+        return sum(node.sizes)
+    return next(filter(None, map(_channels, node.sources)), None) if isinstance(node, Sum) else None
 
 
 def _scale(
@@ -114,15 +131,18 @@ def _scale(
     return scale if weight is None else scale * weight
 
 
-_MEANS: MutableMapping[Tensor, tuple[int, Tensor]] = WeakTensorKeyDictionary()
-
-
 def _mean(weight: Tensor) -> Tensor:
-    """Mean over each kernel's volume, remembered until the weights change: to read them takes longer than all else."""
-    known = _MEANS.get(weight)
-    if known is None or known[0] != weight._version:
-        known = _MEANS[weight] = weight._version, exact(weight).mean((2, 3, 4))
-    return known[1]
+    return exact(weight).mean((2, 3, 4))
+
+
+_MEANS: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
+
+
+def _remembered(weight: Tensor) -> Tensor:
+    """Means of weights that do not change: to read them takes longer than all else."""
+    if weight not in _MEANS:
+        _MEANS[weight] = _mean(weight)
+    return _MEANS[weight]
 
 
 _SUMS = frozenset({torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__})

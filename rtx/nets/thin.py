@@ -29,15 +29,16 @@ class Thin(TorchFunctionMode):
 
 
 def conv3d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """`F.conv3d`, with the quicker gradient of its input where that is one."""
     strides = _triple(stride)
-    thin = x.shape[1] <= FEW and max(strides) > 1 and _triple(dilation) == (1, 1, 1) and groups == 1
-    if not thin or not x.requires_grad or weight.requires_grad or not torch.is_grad_enabled():
-        return F.conv3d(x, weight, bias, stride, padding, dilation, groups)
-    return _Strided.apply(x, weight, bias, strides, padding)  # type: ignore[no-any-return, no-untyped-call]
+    thin = input.dim() == 5 and input.shape[1] <= FEW and max(strides) > 1 and _triple(dilation) == (1, 1, 1)
+    alone = groups == 1 and input.requires_grad and not weight.requires_grad and torch.is_grad_enabled()
+    if not (thin and alone) or torch.is_autocast_enabled(input.device.type):
+        return F.conv3d(input, weight, bias, stride, padding, dilation, groups)
+    return _Strided.apply(input, weight, bias, strides, padding)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _triple(value: Any) -> Triple:

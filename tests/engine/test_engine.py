@@ -54,7 +54,7 @@ def test_maps_of_clip_size_travel_small_and_newest_only(i3d):
     explanation = Engine(i3d, "cam | selective(n=1)").explain([a_clip(size=224)], [Memory()])[0]
     assert explanation.map.shape == (1, MAX_MAP_SIDE, MAX_MAP_SIDE)
     assert explanation.map.dtype == "float16"
-    assert explanation.map.cells.centre == (15.0, 0.5, 0.5)
+    assert explanation.map.cells.centre == (15.0, 1.5, 1.5)
     assert 0 <= explanation.motion_share <= 1
 
 

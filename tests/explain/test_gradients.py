@@ -167,8 +167,8 @@ def test_3dcam_of_each_layer_and_their_sum(kind: type[Staged], counterfactual: b
     for name, (a, g) in layers_and_gradients(forward, names).items():
         product = torch.ones((), dtype=torch.float64)
         for of in (-g if counterfactual else g, a):
-            summed = np.maximum(sum(of[:, k] for k in range(of.shape[1])), 0)
-            grown = upsample_layer(forward, name, torch.from_numpy(summed))
+            summed = sum(of[:, k] for k in range(of.shape[1]))
+            grown = upsample_layer(forward, name, torch.from_numpy(summed)).clamp(min=0)
             highest = grown.amax(dim=(1, 2, 3), keepdim=True)
             product = product * torch.where(highest > 0, grown / highest, 0.0)
         torch.testing.assert_close(cam3d(forward, layer=name, counterfactual=counterfactual), product)
