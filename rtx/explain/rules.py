@@ -367,7 +367,7 @@ _OPERATIONS: dict[Any, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 _PASSING = frozenset({
-    Tensor.requires_grad_,
+    Tensor.requires_grad_, Tensor.double, Tensor.half, Tensor.bfloat16,
     torch.cat, torch.concat, torch.stack, torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.view,
     torch.permute, Tensor.permute, torch.transpose, Tensor.transpose, torch.squeeze, Tensor.squeeze, torch.unsqueeze,
     Tensor.unsqueeze, Tensor.contiguous, Tensor.clone, torch.clone, Tensor.to, Tensor.float, Tensor.__getitem__,

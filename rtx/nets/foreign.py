@@ -50,7 +50,6 @@ class Foreign(Network):
             raise UserError("a scripted network's layers cannot be looked into: give the module that it was made of")
         # Of a compiled one, what was compiled.
         self.module, self._copied = _apart(getattr(module, "_orig_mod", module))
-        self._versions = [theirs._version for _, theirs in self._copied]
         self.size = size
         some = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
         random = torch.Generator().manual_seed(0)
@@ -82,9 +81,8 @@ class Foreign(Network):
     def _refresh(self) -> None:
         """Take over what has changed in the module's buffers; no more, for another thread may be reading."""
         with torch.no_grad():
-            for i, (mine, theirs) in enumerate(self._copied):
-                if theirs._version != self._versions[i]:
-                    self._versions[i] = theirs._version
+            for mine, theirs in self._copied:
+                if not torch.equal(mine, theirs):
                     mine.copy_(theirs)
 
     def run(self, clip: Tensor) -> tuple[Tensor, Tensor]:

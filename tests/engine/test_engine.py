@@ -145,3 +145,20 @@ def test_cameras_that_are_due_together_are_one_batch(figures, continual: bool):
         step(engine, watched, report)
     assert engine.batches == [["a", "b", "c"]], "one batch of three, and none again without new frames"
     assert report.counts["largest_batch"] == 3
+
+
+def test_evidence_is_what_is_shown(figures):
+    """The newest frame: a map that is empty there says so, whatever it has on frames before."""
+    engine = Engine(figures, "dtd | selective(n=4)", continual=False)
+    seen = set()
+    for number in range(4):
+        explanation = engine.explain([a_clip(seed=number)])[0]
+        assert explanation.evidence == bool((explanation.map.array()[-1] > 0).any())
+        seen.add(explanation.evidence)
+    assert False in seen
+
+
+def test_a_usual_peak_is_that_of_the_explainer_as_declared(figures):
+    peaks = figures.card.peaks
+    for chain, peak in (("cam", peaks["cam"]), ("cam | selective", peaks["cam"]), ("pyramid(depth=0)", 0.0)):
+        assert Engine(figures, chain, continual=False).explain([a_clip()])[0].peak == peak

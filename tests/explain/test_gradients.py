@@ -178,8 +178,9 @@ def test_3dcam_of_each_layer_and_their_sum(kind: type[Staged], counterfactual: b
     torch.testing.assert_close(mean, total / len(names))
 
 
-def test_guided_grad_cam_is_the_product():
-    forward = exact(Plain)
+@kinds
+def test_guided_grad_cam_is_the_product(kind: type[Staged]):
+    forward = exact(kind)
     torch.testing.assert_close(
         guided_grad_cam(forward), upsample(forward, grad_cam(forward)) * guided_backprop(forward)
     )
@@ -276,3 +277,38 @@ def test_one_pass_is_enough(name: str):
     assert forward.features.shape == (1, 10, 2, 6, 6)
     torch.testing.assert_close(forward.logits, network(forward.clip), rtol=1e-4, atol=1e-5)
     assert len(passes) == 2  # The second was the test's own.
+
+
+@pytest.mark.parametrize(
+    "relu", [lambda x: x.clamp(min=0), lambda x: torch.clamp(x, 0), lambda x: torch.clamp_min(x, 0), torch.relu]
+)
+def test_a_relu_by_another_name_is_guided(relu):
+    class Named(Plain):
+        def classify(self, features: Tensor) -> Tensor:
+            logits: Tensor = self.out(relu(self.hidden(F.max_pool3d(features, 2).flatten(1))))
+            return logits
+
+    clip = a_clip(2, dtype=torch.float64)
+    usual, named = (forward_of(a_net(kind, dtype=torch.float64), clip) for kind in (Plain, Named))
+    torch.testing.assert_close(guided_backprop(named), guided_backprop(usual))
+
+
+@pytest.mark.parametrize(
+    "other", [lambda x: x.clamp(min=-1), lambda x: x.sigmoid_(), F.softsign, lambda x: F.leaky_relu_(x), torch.erf]
+)
+def test_what_is_no_relu_is_not_taken_for_one(other):
+    class Other(Plain):
+        def classify(self, features: Tensor) -> Tensor:
+            logits: Tensor = self.out(other(self.hidden(F.max_pool3d(features, 2).flatten(1))))
+            return logits
+
+    with pytest.raises(UserError, match="guided backprop needs ReLUs; this network has"):
+        guided_backprop(forward_of(a_net(Other), a_clip(1)))
+
+
+def test_3dcam_without_a_layer_is_that_of_the_features():
+    network, clip = a_net(NETS[1], dtype=torch.float64), a_clip(2, dtype=torch.float64)
+    network.chosen = "one"
+    forward = forward_of(network, clip)
+    torch.testing.assert_close(cam3d(forward), cam3d(forward, layer="one"))
+    assert cam3d(forward).abs().amax() > 0

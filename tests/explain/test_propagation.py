@@ -17,7 +17,7 @@ from rtx.explain.placing import upsample_layer
 from rtx.explain.propagation import contrastive_mwp, dtd, excitation_backprop, lrp
 from rtx.explain.rules import DEEP_TAYLOR, EXCITATION, Propagating
 from rtx.nets.forward import Layers, Staged
-from tests.explain.nets import NETS, Block, Branched, Plain, Pooled, Residual, a_clip, a_net, forward_of
+from tests.explain.nets import NETS, Block, Branched, Plain, Pooled, Residual, a_clip, a_net, conv, forward_of, norm
 
 SMALL = (4, 6, 6)
 
@@ -192,11 +192,11 @@ def test_batchnorm_is_folded_into_the_layer_before_it(kind: type[Staged]):
     folded = a_net(kind, dtype=torch.float64)
     for module in list(folded.modules()):
         children = list(module.named_children())
-        for (_, before), (name, norm) in itertools.pairwise(children):
-            if isinstance(norm, nn.BatchNorm3d) and isinstance(before, nn.Conv3d):
-                scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        for (_, before), (name, after) in itertools.pairwise(children):
+            if isinstance(after, nn.BatchNorm3d) and isinstance(before, nn.Conv3d):
+                scale = after.weight / torch.sqrt(after.running_var + after.eps)
                 before.weight.data = before.weight * scale[:, None, None, None, None]
-                before.bias = nn.Parameter(norm.bias - norm.running_mean * scale, requires_grad=False)
+                before.bias = nn.Parameter(after.bias - after.running_mean * scale, requires_grad=False)
                 setattr(module, name, nn.Identity())
     torch.testing.assert_close(folded(clip), network(clip))
     torch.testing.assert_close(dtd(forward_of(folded, clip)), dtd(forward_of(network, clip)))
@@ -263,3 +263,88 @@ def test_a_sum_in_place_whose_result_is_left_unused_is_named():
 
     with pytest.raises(UserError, match="what add_ wrote in place is used without its result"):
         dtd(forward_of(a_net(InPlace), a_clip(1)))
+
+
+class Before(Residual):
+    """BatchNorm and ReLU before the convolutions, the first of them on the clip; a shortcut around."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        branch = nn.Sequential(norm(3), nn.ReLU(), conv(3, 10, bias=False), norm(10), nn.ReLU(), conv(10, 10))
+        self.branch, self.short = branch, nn.Conv3d(3, 10, 1)
+        self.stages = nn.ModuleDict({"one": Around(branch, self.short)})
+
+    def axes(self, stage: str) -> tuple[Layers, Layers, Layers]:
+        return ([(3, 1, 1)] * 2,) * 3
+
+
+class Around(nn.Module):
+    def __init__(self, branch: nn.Module, short: nn.Module):
+        super().__init__()
+        self.branch, self.short = branch, short
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.branch(x) + self.short(x))
+
+
+def test_batchnorm_with_no_layer_before_it_is_a_layer_of_its_own():
+    forward = forward_of(a_net(Before, dtype=torch.float64), a_clip(2, dtype=torch.float64))
+    found, lost = dtd(forward)
+    score = forward.logits.amax(dim=1).clamp(min=0)
+    assert found.min() >= 0
+    torch.testing.assert_close(found.sum(dim=(1, 2, 3)) + lost * score, score, rtol=1e-5, atol=0)
+    for rule in ("composite", "epsilon"):
+        assert torch.isfinite(lrp(forward, rule=rule).relevance).all()
+    assert torch.isfinite(excitation_backprop(forward).relevance).all()
+
+
+def test_batchnorm_after_a_relu_in_place_does_not_belong_to_the_layer_before():
+    def made(in_place: bool) -> Staged:
+        torch.manual_seed(0)
+        network = Mini().eval().requires_grad_(False)
+        network.stages["two"] = nn.Sequential(
+            nn.Conv3d(4, 4, 3, padding=1), nn.ReLU(inplace=in_place), norm(4), nn.ReLU(inplace=in_place)
+        ).eval().requires_grad_(False)  # fmt: skip
+        return network.double()
+
+    clip = a_clip(1, dtype=torch.float64)
+    torch.testing.assert_close(dtd(forward_of(made(True), clip)), dtd(forward_of(made(False), clip)))
+
+
+@pytest.mark.parametrize(
+    "touched",
+    [
+        lambda x: x.clone(), lambda x: x[:, :, :], lambda x: x * 1.0, lambda x: (x - 0.0) / 1.0,
+        lambda x: x.float().double(), lambda x: torch.cat((x[:, :, :3], x[:, :, 3:]), dim=2),
+        lambda x: x.reshape(x.shape), lambda x: F.pad(x, (0, 0)),
+    ],
+)  # fmt: skip
+def test_a_clip_that_is_touched_first_keeps_its_bounds(touched):
+    """Else its first layer would not be known for what it is."""
+
+    class Touched(Plain):
+        def extract(self, clip: torch.Tensor) -> torch.Tensor:
+            return super().extract(touched(clip))
+
+    usual, other = (a_net(kind, dtype=torch.float64) for kind in (Plain, Touched))
+    clip = a_clip(2).double()  # As exact in single precision.
+    torch.testing.assert_close(dtd(forward_of(other, clip)), dtd(forward_of(usual, clip)))
+
+
+def test_a_clip_that_is_turned_around_turns_its_bounds():
+    class Turned(Plain):
+        def extract(self, clip: torch.Tensor) -> torch.Tensor:
+            return super().extract(clip * -2.0)
+
+    found, lost = dtd(forward := forward_of(a_net(Turned, dtype=torch.float64), a_clip(1, dtype=torch.float64)))
+    assert found.min() >= 0
+    torch.testing.assert_close(found.sum() + lost[0] * forward.logits.amax(), forward.logits.amax(), rtol=1e-5, atol=0)
+
+
+def test_a_division_by_an_activation_is_refused():
+    class Inverse(Plain):
+        def classify(self, features: torch.Tensor) -> torch.Tensor:
+            return super().classify(torch.div(1.0, features + 1.0))
+
+    with pytest.raises(UserError, match="no rule says how a division by an activation"):
+        dtd(forward_of(a_net(Inverse), a_clip(1)))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from rtx.errors import UserError
 from rtx.explain.placing import upsample, upsample_layer
 from rtx.explain.pyramid import Layer, pyramid, tree
-from rtx.nets.forward import Forward, Staged
-from tests.explain.nets import NETS, Branched, Plain, Residual, a_clip, a_net, forward_of
+from rtx.nets.foreign import Foreign
+from rtx.nets.forward import Forward, Layers, Staged
+from tests.explain.nets import NETS, SIZE, Branched, Plain, Pooled, Residual, a_clip, a_net, conv, forward_of
 
 THETA = 0.6
 
@@ -92,9 +94,9 @@ def test_branches_and_groups():
     for i in range(2):
         kept = of_class(forward, i)
         assert root.channels[i].nonzero().flatten().tolist() == kept
-        for branch, (conv, of, layer) in enumerate(zip(convs, seen, root.below, strict=True)):
+        for branch, (own, of, layer) in enumerate(zip(convs, seen, root.below, strict=True)):
             kernels = [k - 4 * branch for k in kept if 4 * branch <= k < 4 * branch + 4]
-            agrees(layer, i, of[i], back(of[i], conv, kernels, np.ones(4)))
+            agrees(layer, i, of[i], back(of[i], own, kernels, np.ones(4)))
 
 
 def test_residual_sums_and_folded_norms_two_layers_down():
@@ -158,3 +160,64 @@ def test_dead_features_give_zeros_and_no_nan(kind: type[Staged]):
                 module.running_mean.zero_()
     found = pyramid(forward_of(network, dead), depth=2)
     assert (found == 0).all()
+
+
+class Odd(Pooled):
+    """Gates, a functional pool, a depthwise convolution, channels taken apart."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(8)
+        self.kind = kind
+        self.first, self.gate = conv(3, 8), nn.Conv3d(3, 8, 1)
+        self.deep, self.last = conv(8, 8, groups=8), conv(8, 8)
+        self.stages = nn.ModuleDict({"all": Way(self)})
+
+    def axes(self, stage: str) -> tuple[Layers, Layers, Layers]:
+        along: Layers = [(3, 1, 1), (2, 2, 0), (3, 1, 1)]
+        return along, along, along
+
+
+class Way(nn.Module):
+    def __init__(self, odd: Odd) -> None:
+        super().__init__()
+        self.kind, self.first, self.gate, self.deep, self.last = odd.kind, odd.first, odd.gate, odd.deep, odd.last
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool3d(F.relu(self.first(clip)), 2)
+        gate = self.gate(clip).mean(dim=(2, 3, 4), keepdim=True)
+        if self.kind == "gate first":
+            x = gate * x
+        elif self.kind == "gate last":
+            x = x * gate
+        elif self.kind == "depthwise":
+            x = self.deep(x)
+        elif self.kind == "sliced":
+            x = torch.cat((x[:, 4:], x[:, :4]), dim=1)
+        elif self.kind == "in time":
+            x = torch.cat((x[:, :, :2], x[:, :, 2:]), dim=2)
+        return F.relu(self.last(x))
+
+
+@pytest.mark.parametrize("kind", ["gate first", "gate last", "depthwise", "sliced", "in time"])
+def test_odd_ways_are_followed_or_end_the_tree(kind: str):
+    forward = forward_of(a_net(lambda: Odd(kind)), a_clip(2))
+    root = tree(forward, 0.5, 3)
+    (last,) = root.below
+    assert last.seen.shape[1] == 8
+    if kind == "sliced":
+        assert last.below == ()
+        return
+    (below,) = last.below
+    assert below.seen.shape[1] == (8 if kind == "depthwise" else 3)
+    if kind == "depthwise":  # Its kernels have one channel each, which is followed.
+        assert torch.equal(below.channels, last.channels)
+    assert pyramid(forward, depth=1).abs().amax() > 0
+
+
+def test_an_inner_layer_lies_where_it_was_followed_to():
+    """Behind a pooling that is no module, too."""
+    forward = forward_of(a_net(lambda: Odd("plain")), a_clip(1))
+    foreign = forward_of(Foreign(forward.whole, SIZE), a_clip(1))
+    for of in (forward, foreign):
+        (last,) = tree(of, 0.5, 2).below
+        assert (last.cells.stride, last.cells.centre) == ((2.0,) * 3, (0.5,) * 3)

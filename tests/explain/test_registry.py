@@ -43,6 +43,8 @@ def test_chains_read_back_as_they_were_written(text: str):
         ("", "does not read as"),
         ("selective", "put an explainer before it"),
         ("cam | ksigma", "after | comes a step"),
+        ("cam | fuse | selective | fuse", "fuse stands there twice"),
+        ("pyramid(depth=1.5)", r"pyramid\(depth=1.5\): expected a whole number"),
         ("__import__('os').system('true')", "does not read as"),
         ("ksigma(k=__import__('os'))", "no number, True, False or text in quotes"),
     ],

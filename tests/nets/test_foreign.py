@@ -392,3 +392,125 @@ def test_a_stage_of_ours_can_give_the_features(i3d):
     assert network.linear is None
     with pytest.raises(UserError, match=r"unknown layer 'Mixed_4g': did you mean 'Mixed_4f'\?"):
         rtx.load("i3d-k400", layer="Mixed_4g")
+
+
+class Hidden(nn.Module):
+    """What is easily overlooked: modules in a plain list and under a second name, a buffer that counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = theirs()
+        self.norm = nn.BatchNorm3d(3)
+        self.path = [self.norm]
+        self.again = self._again
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def _again(self, x: Tensor) -> Tensor:
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += 1
+        return self.network(self.again(self.path[0](x)))  # type: ignore[no-any-return]
+
+
+def test_nothing_is_touched_that_hides():
+    network = Hidden().train()
+    before = state(network)
+    model = rtx.load(network, clip=CLIP)
+    for name in ("cam", "guided_backprop", "dtd", "pyramid"):
+        rtx.explain(model, frames(), name)
+    assert state(network) == before
+    assert int(network.steps) == 0
+
+
+def test_statistics_gathered_meanwhile_are_taken_over():
+    network = theirs().train()
+    model = rtx.load(network, clip=CLIP)
+    before = rtx.explain(model, frames(), "grad_cam", 1).relevance
+    network(torch.randn(2, 3, *SIZE))
+    assert np.abs(rtx.explain(model, frames(), "grad_cam", 1).relevance - before).max() > 0
+
+
+class TwoStems(nn.Module):
+    """Branches side by side, one of them with a layer that goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow, self.fast = nn.Conv3d(3, 4, 3, 1, 1), nn.Conv3d(3, 4, 3, 1, 1)
+        self.aside = nn.Conv3d(4, 2, 1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        slow, fast = F.relu(self.slow(x)), F.relu(self.fast(x))
+        self.aside(fast)
+        scores: Tensor = self.head(torch.cat((slow, fast), 1).mean(dim=(2, 3, 4)))
+        return scores
+
+
+def test_3dcam_of_layers_side_by_side():
+    found = Foreign(TwoStems(), SIZE)
+    relevance = DECLARED["p3dcam"].function(forward_of(found, a_clip(2)))
+    assert relevance.shape == (2, *SIZE)
+    assert torch.isfinite(relevance).all()
+
+
+def test_a_stage_counts_once_however_deep_it_is_wrapped():
+    torch.manual_seed(0)
+    one, two = nn.Sequential(nn.Conv3d(3, 4, 3, 1, 1), nn.ReLU()), nn.Sequential(nn.Conv3d(4, 4, 3, 2, 1), nn.ReLU())
+    end = (nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 5))
+    flat = nn.Sequential(one, two, *end)
+    wrapped = nn.Sequential(nn.Sequential(nn.Sequential(one), nn.Sequential(nn.Sequential(two))), *end)
+    networks = [Foreign(of, SIZE) for of in (flat, wrapped)]
+    assert networks[0].main == ("0", "1")
+    assert networks[1].main == ("0.0", "0.1")
+    maps = [DECLARED["p3dcam"].function(forward_of(of, a_clip(1))) for of in networks]
+    torch.testing.assert_close(*maps)
+
+
+def test_half_precision_does_not_hide_a_head():
+    found = Foreign(theirs().to(torch.bfloat16), SIZE)
+    assert found.linear is not None
+    assert found.linear.dtype == torch.float32
+
+
+def test_a_network_that_takes_one_clip_at_a_time():
+    class One(Theirs):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.view(1, 3, *SIZE))
+
+    assert Foreign(One(), SIZE).linear is not None
+
+
+def test_weights_made_of_others_are_shared_too():
+    network = theirs()
+    nn.utils.parametrizations.weight_norm(network.stem)
+    model = rtx.load(network, clip=CLIP)
+    with torch.no_grad():
+        ours = exact_logits(model, frames())
+        torch.testing.assert_close(ours, network.eval()(model.normalise(frames()[None])))
+
+
+def exact_logits(model, clip: np.ndarray) -> Tensor:
+    return model.forward(clip[None], [None]).logits
+
+
+def test_frames_left_out_by_slicing_move_the_cells():
+    class Every4th(Theirs):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x[:, :, 1::4])
+
+    found = Foreign(Every4th(), (16, 24, 24), "stem")
+    assert found.cells((16, 24, 24)).centre == (1.0, 0.0, 0.0)
+    assert found.cells((16, 24, 24)).stride == (8.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("model", [None, 3])
+def test_what_is_no_model_is_refused(model):
+    with pytest.raises(UserError, match="load takes a model's name, a card's file, module:factory, or a torch module"):
+        rtx.load(model)
+
+
+def test_a_clip_read_for_another_model_is_refused(figures):
+    clip = rtx.read_clip("scene:hall?seed=7", "i3d-k400")
+    with pytest.raises(UserError, match=r"figures takes clips of 16x112x112 .*, this one is 16x224x224: read_clip"):
+        rtx.explain(figures, clip)
