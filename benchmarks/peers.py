@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -30,13 +31,19 @@ class _Empty(nn.Module):
         super().__init__()
 
 
-def stand_in() -> None:
-    for name, wanted in _STAND_INS.items():
-        if name not in sys.modules:
-            module = ModuleType(name)
-            for attribute in wanted:
-                setattr(module, attribute, type(attribute, (_Empty,), {}))
-            sys.modules[name] = module
+@contextmanager
+def stand_ins() -> Iterator[None]:
+    """While such a package is imported: what looks for these later shall not find them."""
+    added = {name: ModuleType(name) for name in _STAND_INS if name not in sys.modules}
+    for name, module in added.items():
+        for attribute in _STAND_INS[name]:
+            setattr(module, attribute, type(attribute, (_Empty,), {}))
+    sys.modules.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del sys.modules[name]
 
 
 def prepared(network: nn.Module, in_place: bool = False) -> nn.Module:
@@ -64,9 +71,9 @@ def torch_cam(network: nn.Module, layer: str, method: str) -> Peer:
 
 def pytorch_grad_cam(network: nn.Module, layer: str, method: str) -> Peer:
     """`method`: GradCAM, GradCAMPlusPlus, FEM ... of pytorch-grad-cam."""
-    stand_in()
-    import pytorch_grad_cam as package
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    with stand_ins():
+        import pytorch_grad_cam as package
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     network = prepared(network)
     made = getattr(package, method)(model=network, target_layers=[network.get_submodule(layer)])
@@ -97,10 +104,10 @@ def captum(network: nn.Module, layer: str, method: str) -> Peer:
 
 def zennit_deep_taylor(network: nn.Module, low: float, high: float) -> Peer:
     """Deep Taylor decomposition by the composite that is that: EpsilonPlus and EpsilonGammaBox are not."""
-    stand_in()
-    from zennit.composites import SpecialFirstLayerMapComposite
-    from zennit.rules import Norm, Pass, ZBox, ZPlus
-    from zennit.types import Activation, AvgPool, Convolution, Linear
+    with stand_ins():
+        from zennit.composites import SpecialFirstLayerMapComposite
+        from zennit.rules import Norm, Pass, ZBox, ZPlus
+        from zennit.types import Activation, AvgPool, Convolution, Linear
 
     plus = ZPlus(zero_params="bias")
 
@@ -114,8 +121,8 @@ def zennit_deep_taylor(network: nn.Module, low: float, high: float) -> Peer:
 
 def zennit_excitation(network: nn.Module, layer: str) -> Peer:
     """Excitation backprop from a probability of 1, stopped at a layer."""
-    stand_in()
-    from zennit.composites import ExcitationBackprop
+    with stand_ins():
+        from zennit.composites import ExcitationBackprop
 
     return _zennit(network, lambda clip: ExcitationBackprop(zero_params="bias"), layer)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.peers import stand_in, zennit_deep_taylor, zennit_excitation
+from benchmarks.peers import stand_ins, zennit_deep_taylor, zennit_excitation
 from rtx.errors import UserError
 from rtx.explain.placing import upsample_layer
 from rtx.explain.propagation import contrastive_mwp, dtd, excitation_backprop, lrp
@@ -93,8 +93,8 @@ def test_dtd_is_its_rules_layer_by_layer():
 
 def test_dtd_is_zennits():
     """With the composite that is deep Taylor decomposition there: EpsilonPlus and EpsilonGammaBox are not."""
-    stand_in()
-    pytest.importorskip("zennit", reason="pip install --no-deps zennit==0.5.1")
+    with stand_ins():
+        pytest.importorskip("zennit", reason="pip install --no-deps zennit==0.5.1")
     network, clip = a_net(Plain, dtype=torch.float64), a_clip(2, dtype=torch.float64)
     theirs = zennit_deep_taylor(network, -1.0, 1.0)
     for i in range(2):
@@ -104,8 +104,8 @@ def test_dtd_is_zennits():
 
 
 def test_excitation_backprop_is_zennits():
-    stand_in()
-    pytest.importorskip("zennit", reason="pip install --no-deps zennit==0.5.1")
+    with stand_ins():
+        pytest.importorskip("zennit", reason="pip install --no-deps zennit==0.5.1")
     network, clip = a_net(Plain, dtype=torch.float64), a_clip(1, dtype=torch.float64)
     forward = forward_of(network, clip)
     expected = zennit_excitation(network, "stages.three")(clip, int(forward.target))
