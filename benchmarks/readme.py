@@ -164,8 +164,10 @@ def _cost(by: dict[str, dict[str, Any]], forward_ms: float) -> str:
     theirs = {peer: of["ratio"] for peer, of in by.items() if peer != "rtx" and "ratio" in of}
     if not theirs:
         return said
-    best = min(theirs, key=lambda peer: theirs[peer])
-    return f"{said} ({best.partition(' ')[0]} {theirs[best]:.2f})"
+    # Some run without finding the same: their ReLUs are functions here, say.
+    same = [peer for peer in theirs if (by[peer]["agrees"] or 0) > 0.9]
+    best = min(same or theirs, key=lambda peer: theirs[peer])
+    return f"{said} ({best.partition(' ')[0]} {theirs[best]:.2f}{'' if same else ', another map'})"
 
 
 def _memory(by: dict[str, dict[str, Any]]) -> str:
