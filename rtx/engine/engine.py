@@ -112,8 +112,9 @@ class Engine:
 
     def _peak(self) -> float:
         """What is known of this explainer's peaks as it is; other parameters and layers have others."""
-        usual = self.chain.calls[0].as_declared and self.card.layer is None
-        return self.card.peaks.get(self.chain.name, 0.0) if usual else 0.0
+        if self.chain.calls[0].changed or self.card.layer is not None:
+            return 0.0
+        return self.card.peaks.get(self.chain.name, 0.0)
 
     def message(self, clip: Clip, batch: Batch, i: int) -> Explanation:
         """Explanation of clip number i of the batch."""

@@ -168,13 +168,8 @@ class Call:
         """Its parameters that are not as declared."""
         return {n: v for n, v in self.parameters.items() if v != self.declaration.parameters[n].default}
 
-    @property
-    def as_declared(self) -> bool:
-        return not self.changed
-
     def __str__(self) -> str:
-        changed = self.changed
-        inside = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+        inside = ", ".join(f"{name}={value!r}" for name, value in self.changed.items())
         return f"{self.declaration.name}({inside})" if inside else self.declaration.name
 
 
