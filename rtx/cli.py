@@ -380,13 +380,8 @@ def list_explainers(
     ms, forward_ms = costs(model, layer)
     if as_json:
         about = [
-            {
-                "name": of.name, "shows": of.summary, "reads": of.reads, "class_blind": of.class_blind,
-                "parameters": [parameter.said for parameter in of.parameters.values()], "paper": of.paper,
-                "ms": ms.get(of.name), "forward_ms": forward_ms, "model": model,
-            }
-            for of in DECLARED.values()
-        ]  # fmt: skip
+            of.plain | {"ms": ms.get(of.name), "forward_ms": forward_ms, "model": model} for of in DECLARED.values()
+        ]
         print(json.dumps(about))
         return
     console.print(f"Costs: beyond the forward pass of {model}, which takes {forward_ms:.0f} ms here.\n")

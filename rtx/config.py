@@ -87,7 +87,7 @@ class Link(_Struct, frozen=True):
     frames: str = "ipc"
     """`ipc`, or where the grabbers listen: camera i has ports PORT + 2i (frames) and PORT + 2i + 1 (clock)."""
     maps: str = "ipc"
-    """`ipc`, or where the worker listens, likewise."""
+    """`ipc`, or where the worker listens, likewise; the port after the last camera's takes what viewers choose."""
     keys: str | None = None
     """File made by `rtx keys new`, the same on every host; tcp is refused without it."""
     memory: Literal["auto", "memfd", "named"] = "auto"

@@ -217,9 +217,19 @@ class Supervisor:
         child.died_at.append(now())
         if child.status:
             child.past.append(child.status)
+        if child.role == "worker":
+            self._as_chosen(child)
         child.restarts += 1
         self._log.append(f"{child.name} {why}; restarted")
         self._start(child)
+
+    def _as_chosen(self, worker: Child) -> None:
+        """What viewers have chosen meanwhile outlives the worker that was told."""
+        said = worker.status.facts if worker.status else {}
+        if "explainer" in said:
+            changed = {"explainer": said["explainer"], "target": said["target"] or None}
+            settings = msgspec.structs.replace(self.pipeline.worker, **changed)
+            self.pipeline = msgspec.structs.replace(self.pipeline, worker=settings)
 
     def _stop_all(self) -> None:
         """Worker and grabbers first, then the display, so that it can show and write what was left."""

@@ -309,7 +309,7 @@ def test_explainers_are_listed_with_what_they_read_and_cost():
     listed = {of["name"]: of for of in json.loads(rtx("explainers", "--json"))}
     assert {"ksigma", "cam", "contrast", "grad_cam", "p3dcam", "dtd", "selective"} <= set(listed)
     assert listed["ksigma"]["class_blind"]
-    assert "k=3.0 (0..6)" in listed["ksigma"]["parameters"]
+    assert {"name": "k", "kind": "number", "default": 3.0, "low": 0, "high": 6} in listed["ksigma"]["parameters"]
     assert listed["cam"]["ms"] < listed["cam"]["forward_ms"] < listed["dtd"]["ms"]
     assert listed["selective"]["ms"] is None
     assert "grad_cam_pp" in rtx("explainers")

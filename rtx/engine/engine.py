@@ -52,6 +52,16 @@ class Engine:
         self.labels = backend.labels
         self.chain, self.target = chain_for(explainer, target, self.labels)
 
+    def choose(self, explainer: str, target: str | None) -> None:
+        """Explain so from now on. UserError where this network cannot be explained so; then all stays as it was."""
+        before = self.chain, self.target
+        self.chain, self.target = chain_for(explainer, target, self.labels)
+        try:
+            self.warm_up()
+        except BaseException:
+            self.chain, self.target = before
+            raise
+
     @classmethod
     def of(cls, worker: Worker) -> Engine:
         """Load what the worker's settings ask for."""
@@ -59,6 +69,11 @@ class Engine:
         chain_for(worker.explainer, worker.target, card.labels)  # A mistake shows before seconds of loading.
         backend = TorchBackend(card, worker.device, worker.precision, worker.threads)
         return cls(backend, worker.explainer, worker.target, worker.continual)
+
+    @property
+    def asked(self) -> str | None:
+        """The class that is to be explained; None: the likeliest."""
+        return None if self.target is None else self.labels[self.target]
 
     @property
     def follows(self) -> bool:
@@ -126,7 +141,7 @@ class Engine:
             seen=None if clip.seen is None else (*clip.seen,), model=self.card.name,
             explainer=str(self.chain), device=str(self.backend.device),
             backend=self.backend.name, precision=self.backend.precision, top=self.top(forward.logits[i]),
-            target=None if self.chain.class_blind else self.labels[int(forward.target[i])],
+            target=None if self.chain.class_blind else self.labels[int(forward.target[i])], asked=self.asked,
             map=shown, evidence=bool((shown.array()[-1] > 0).any()), peak=self._peak(),
             motion_share=explained.motion_share[i], truth=clip.truth,
             ms={name: round(ms, 3) for name, ms in batch.ms.items()},

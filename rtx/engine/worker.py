@@ -9,6 +9,7 @@ from typing import Literal
 
 import cv2
 import msgspec
+import torch
 import zmq
 
 from rtx.clock import NS_PER_S, ms, now
@@ -16,12 +17,14 @@ from rtx.config import Camera, Worker
 from rtx.engine.engine import Engine, followed
 from rtx.engine.stream import Stream
 from rtx.engine.window import Clip, Window
+from rtx.errors import UserError
 from rtx.explain.chain import chain_for
 from rtx.explain.steps import Memory
+from rtx.link.choice import ChoiceAnswer
 from rtx.link.frames import Frame, FrameReader
 from rtx.link.offset import ClockAnswer
 from rtx.link.sockets import Sockets, endpoint, read_keys
-from rtx.link.wire import CameraState, Explanation, Handled, MapMessage, WorkerState, pack
+from rtx.link.wire import CameraState, Choice, Explanation, Handled, MapMessage, WorkerState, pack
 from rtx.nets import cards
 from rtx.process import Report, Start
 
@@ -59,7 +62,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
     with Sockets(read_keys(pipeline.link.keys) if pipeline.link.keys else None) as sockets:
         card = cards.card(pipeline.worker.model, pipeline.worker.layer)
         chain, _ = chain_for(pipeline.worker.explainer, pipeline.worker.target, card.labels)
-        kind = Stream if followed(card, chain, pipeline.worker.continual) else Window
+        follows = followed(card, chain, pipeline.worker.continual)
         cameras = []
         for index, camera in enumerate(pipeline.camera):
             clock = None
@@ -67,19 +70,22 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
                 clock = ClockAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "maps-clock", index)))
             reader = FrameReader(sockets, pipeline.link, start.folder, index)
             out = sockets.publish(endpoint(pipeline.link.maps, start.folder, "maps", index))
-            cameras.append(Watched(camera, kind(card.clip, camera.roi, camera.fit), reader, out, clock))
+            cameras.append(Watched(camera, _window(card, camera, follows), reader, out, clock))
+        choices = ChoiceAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "choice", len(cameras))))
         loading = _Loading(cameras, report, card.name)
         engine = loading.load(pipeline.worker)
         report.facts.update(
-            model=card.name, explainer=str(engine.chain), device=str(engine.backend.device),
+            model=card.name, device=str(engine.backend.device),
             backend=engine.backend.name, precision=engine.backend.precision,
         )  # fmt: skip
+        _state(engine, report)
         # Fed by a thread of its own, because frames must be taken while a forward pass runs.
         arrived, ended = threading.Event(), threading.Event()
         feeder = threading.Thread(target=_feed, args=(cameras, arrived, ended, report), daemon=True)
         feeder.start()
         try:
             while not stop.is_set():
+                choices.serve(lambda choice: _choose(choice, engine, cameras, report))
                 step(engine, cameras, report)
                 if not feeder.is_alive():
                     raise RuntimeError("the thread that takes frames has ended")
@@ -88,6 +94,36 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
         finally:
             ended.set()
             feeder.join(2.0)
+
+
+def _window(card: cards.Card, camera: Camera, follows: bool) -> Window | Stream:
+    return (Stream if follows else Window)(card.clip, camera.roi, camera.fit)
+
+
+def _state(engine: Engine, report: Report) -> None:
+    """What is explained, for the report, and for the worker that takes this one's place should it die."""
+    report.facts["explainer"] = str(engine.chain)
+    report.facts["target"] = engine.asked or ""
+
+
+def _choose(choice: Choice, engine: Engine, cameras: list[Watched], report: Report) -> str:
+    """Explain as somebody has chosen; the reason where that cannot be."""
+    report.alive("changing the explainer")
+    try:
+        engine.choose(choice.explainer, choice.target)
+    except UserError as error:
+        return str(error)
+    except (MemoryError, torch.OutOfMemoryError):
+        return f"{choice.explainer} needs more memory than there is; it stays with {engine.chain}"
+    _state(engine, report)
+    for watched in cameras:
+        watched.memory = Memory()
+        if isinstance(watched.window, Stream) != engine.follows:
+            # It begins empty: a stream has nothing that a clip could be made of, nor the other way round.
+            overload = watched.window.overload
+            watched.window = _window(engine.card, watched.camera, engine.follows)
+            watched.window.overload = overload
+    return ""
 
 
 class _Loading:
@@ -229,10 +265,11 @@ def _feed(cameras: list[Watched], arrived: threading.Event, ended: threading.Eve
 def _keep(watched: Watched, frame: Frame, report: Report) -> None:
     report.counts["picked_up"] += 1
     report.age("pickup", watched.reader.age_ms(frame))
-    if watched.window.wants(frame):
-        watched.window.shrink(frame)
+    window = watched.window  # Another one may take its place meanwhile.
+    if window.wants(frame):
+        window.shrink(frame)
         if not watched.reader.whole(frame):
             return
-        watched.window.add(frame)
+        window.add(frame)
     if watched.camera.pace == "every":
         watched.waiting = frame

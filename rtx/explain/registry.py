@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -13,6 +13,9 @@ from rtx.errors import UserError, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
 Reads = Literal["features", "gradients", "layer inputs"]
+
+LONGEST = 500
+"""Characters of a chain as text."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,17 @@ class Parameter:
     range: Range | None = None
     of_class: bool = False
     of_layer: bool = False
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """For programs and pages: what it is called, what it may be, and what it is where nothing is said."""
+        kind = (
+            "class" if self.of_class else "layer" if self.of_layer else "choice" if self.choices
+            else "switch" if self.kind is bool else "integer" if self.kind is int else "number"
+        )  # fmt: skip
+        limits = {"low": self.range.low, "high": self.range.high} if self.range else {}
+        choices = {"choices": list(self.choices)} if self.choices else {}
+        return {"name": self.name, "kind": kind, "default": self.default, **limits, **choices}
 
     @property
     def said(self) -> str:
@@ -99,6 +113,14 @@ class Declaration:
     @property
     def is_step(self) -> bool:
         return self.reads is None
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """For programs and pages: what it shows, what it reads, its parameters, its paper."""
+        return {
+            "name": self.name, "shows": self.summary, "reads": self.reads, "class_blind": self.class_blind,
+            "parameters": [parameter.plain for parameter in self.parameters.values()], "paper": self.paper,
+        }  # fmt: skip
 
 
 DECLARED: dict[str, Declaration] = {}
@@ -199,14 +221,28 @@ class Chain:
         return self.calls[0].declaration.name
 
 
+Asked = tuple[str, Mapping[str, Any]]
+"""A name and the parameters that are to be other than declared."""
+
+
 def parse(text: str) -> Chain:
     """`ksigma(k=2) | selective(n=4)` as a chain. UserError names what is wrong with it."""
+    if len(text) > LONGEST:
+        raise UserError(f"explainer {text[:40]!r}...: {len(text)} characters are no chain, {LONGEST} are the most")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError):
         raise UserError(f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)") from None
-    calls = [_call(node, text) for node in _chain(tree)]
+    return assemble([_read(node, text) for node in _nodes(tree)])
+
+
+def assemble(asked: Sequence[Asked]) -> Chain:
+    """An explainer and steps as a chain. UserError names what is wrong with it."""
+    calls = [_call(name, parameters) for name, parameters in asked]
     names = [call.declaration.name for call in calls]
+    text = " | ".join(names)
+    if not calls:
+        raise UserError("no explainer; name one of `rtx explainers`")
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"explainer {text!r}: {name} stands there twice")
@@ -220,29 +256,35 @@ def parse(text: str) -> Chain:
     return Chain(tuple(calls))
 
 
-def _chain(node: ast.expr) -> list[ast.expr]:
+def _nodes(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return [*_chain(node.left), node.right]
+        return [*_nodes(node.left), node.right]
     return [node]
 
 
-def _call(node: ast.expr, text: str) -> Call:
+def _read(node: ast.expr, text: str) -> Asked:
     name = node.func if isinstance(node, ast.Call) else node
     if not isinstance(name, ast.Name) or (isinstance(node, ast.Call) and node.args):
         raise UserError(f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)")
-    if name.id not in DECLARED:
-        raise unknown("explainer", name.id, DECLARED)
-    declaration = DECLARED[name.id]
-    parameters = {parameter.name: parameter.default for parameter in declaration.parameters.values()}
+    parameters: dict[str, Any] = {}
     for keyword in node.keywords if isinstance(node, ast.Call) else []:
-        if keyword.arg not in declaration.parameters:
-            raise unknown(f"parameter of {name.id}:", str(keyword.arg), declaration.parameters)
         try:
-            value = ast.literal_eval(keyword.value)
+            parameters[str(keyword.arg)] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError, SyntaxError):
             raise UserError(
                 f"explainer {text!r}: the value of {keyword.arg} is no number, True, False "
                 f"or text in quotes ({keyword.arg}='...')"
             ) from None
-        parameters[keyword.arg] = declaration.parameters[keyword.arg].checked(value, name.id)
+    return name.id, parameters
+
+
+def _call(name: str, asked: Mapping[str, Any]) -> Call:
+    if name not in DECLARED:
+        raise unknown("explainer", name, DECLARED)
+    declaration = DECLARED[name]
+    parameters = {parameter.name: parameter.default for parameter in declaration.parameters.values()}
+    for key, value in asked.items():
+        if key not in declaration.parameters:
+            raise unknown(f"parameter of {name}:", key, declaration.parameters)
+        parameters[key] = declaration.parameters[key].checked(value, name)
     return Call(declaration, parameters)

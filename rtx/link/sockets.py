@@ -20,7 +20,7 @@ from zmq.utils import z85
 from rtx.errors import UserError
 from rtx.link.wire import MAX_MESSAGE_BYTES
 
-Kind = Literal["frames", "frames-clock", "maps", "maps-clock", "shown"]
+Kind = Literal["frames", "frames-clock", "maps", "maps-clock", "shown", "choice"]
 
 
 class Keys(msgspec.Struct, frozen=True):

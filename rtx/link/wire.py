@@ -16,6 +16,8 @@ MAX_MAP_BYTES = 4 << 20
 MAX_MESSAGE_BYTES = 16 << 20
 
 Text = Annotated[str, Meta(max_length=200)]
+Chain = Annotated[str, Meta(max_length=500)]
+"""An explainer with its steps, as it is written: `ksigma(k=2) | selective`."""
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**62), le=2**62)]
@@ -137,13 +139,15 @@ class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
     rect: tuple[float, float, float, float]
     """x, y, width, height of the network's input in pixels of the frame; may reach beyond it where fit = "pad"."""
     model: Text
-    explainer: Text
+    explainer: Chain
     device: Text
     backend: Text
     precision: Text
     top: Annotated[tuple[TopClass, ...], Meta(min_length=1, max_length=20)]
     target: Text | None
     """The explained class; None where the explainer is class-blind."""
+    asked: Text | None = None
+    """The class that somebody asked to be explained; None: the likeliest is."""
     map: RelevanceMap
     evidence: bool
     """False where the method found nothing above its threshold."""
@@ -187,6 +191,23 @@ class Shown(_Message, frozen=True, kw_only=True, tag="shown"):
     seq: Count
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """What a viewer wants to be explained from now on."""
+
+    number: Count
+    explainer: Chain
+    target: Text | None
+    """None: the likeliest class."""
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """The worker's answer to the choice of this number."""
+
+    number: Count
+    refused: Annotated[str, Meta(max_length=2000)] = ""
+    """Why it stays with what it did; empty where the choice was taken."""
+
+
 FrameMessage = FrameRef | FrameJpeg | CameraState
 MapMessage = Explanation | WorkerState | Handled
 
@@ -196,9 +217,11 @@ _encoder = msgspec.msgpack.Encoder()
 _frame_decoder = msgspec.msgpack.Decoder(FrameMessage)
 _map_decoder = msgspec.msgpack.Decoder(MapMessage)
 _shown_decoder = msgspec.msgpack.Decoder(Shown)
+_choice_decoder = msgspec.msgpack.Decoder(Choice)
+_chosen_decoder = msgspec.msgpack.Decoder(Chosen)
 
 
-def pack(message: FrameMessage | MapMessage | Shown) -> bytes:
+def pack(message: FrameMessage | MapMessage | Shown | Choice | Chosen) -> bytes:
     return _encoder.encode(message)
 
 
@@ -249,6 +272,16 @@ def _check_truth(truth: Truth | None) -> None:
 def unpack_shown(data: bytes) -> Shown:
     """Raises BadMessage."""
     return _unpack(_shown_decoder, data)
+
+
+def unpack_choice(data: bytes) -> Choice:
+    """Raises BadMessage."""
+    return _unpack(_choice_decoder, data)
+
+
+def unpack_chosen(data: bytes) -> Chosen:
+    """Raises BadMessage."""
+    return _unpack(_chosen_decoder, data)
 
 
 def _unpack(decoder: msgspec.msgpack.Decoder[M], data: bytes) -> M:

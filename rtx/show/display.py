@@ -7,11 +7,13 @@ import threading
 import cv2
 
 from rtx.clock import NS_PER_S, now
-from rtx.link.sockets import Sockets, read_keys
+from rtx.link.choice import ChoiceAsk
+from rtx.link.sockets import Sockets, endpoint, read_keys
 from rtx.process import Report, Start
 from rtx.show.sinks import Sink, open_sinks
+from rtx.show.steering import Steering
 from rtx.show.view import View
-from rtx.show.viewer import Viewer
+from rtx.show.viewer import Viewer, explained_here
 
 WARM_UP_S = 2.0
 """Ages count from so long after the first heatmap."""
@@ -24,20 +26,28 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
     pipeline = start.pipeline
     with Sockets(read_keys(pipeline.link.keys) if pipeline.link.keys else None) as sockets:
         viewer = Viewer(sockets, pipeline, start.folder)
-        sinks = open_sinks(pipeline, start.restarts)
+        line = None
+        if explained_here(pipeline):
+            line = ChoiceAsk(sockets.ask(endpoint(pipeline.link.maps, start.folder, "choice", len(pipeline.camera))))
+        steering = Steering(line, pipeline.worker)
+        sinks = open_sinks(pipeline, start.restarts, steering)
         try:
-            _show(viewer, sinks, pipeline.link.frames, stop, report)
+            _show(viewer, sinks, steering, pipeline.link.frames, stop, report)
         finally:
             for sink in sinks:
                 sink.close()
 
 
-def _show(viewer: Viewer, sinks: list[Sink], frames: str, stop: threading.Event, report: Report) -> None:
+def _show(
+    viewer: Viewer, sinks: list[Sink], steering: Steering, frames: str, stop: threading.Event, report: Report
+) -> None:
     shown_at = {camera.camera.name: now() for camera in viewer.cameras}
     measured_from: int | None = None
     waiting = "waiting for a first frame" + ("" if frames == "ipc" else f" from {frames}: same keys on both hosts?")
     while not stop.is_set():
+        steering.step()
         for view in viewer.views(100):
+            steering.step(view)
             for sink in sinks:
                 sink.show(view)
             viewer.done(view)

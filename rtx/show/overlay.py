@@ -37,7 +37,7 @@ def newest_frame(relevance: RelevanceMap, points: int = GRID) -> NDArray[np.floa
 
 
 class LiveScale:
-    """The relevance that counts as full heat: a running maximum per camera and explainer.
+    """The relevance that counts as full heat: a running maximum of a camera under its present explainer.
 
     A scale of each clip for itself would paint an empty hall red. This one starts at the model card's usual peak
     (`peak`), follows stronger evidence at once and forgets it slowly (half in `HALF_LIFE_S`), down to the card's peak.
@@ -46,15 +46,16 @@ class LiveScale:
     HALF_LIFE_S = 20.0
 
     def __init__(self) -> None:
-        self._scale: dict[tuple[str, str], tuple[float, int]] = {}
+        self._scale: dict[str, tuple[str, float, int]] = {}
 
     def full(self, explanation: Explanation, highest: float) -> float:
         """Relevance to be drawn as full heat, now that `highest` is seen; 0 where there never was any evidence."""
-        key = (explanation.camera, explanation.explainer)
-        old, since = self._scale.get(key, (0.0, explanation.t_newest))
+        explainer, old, since = self._scale.get(explanation.camera, ("", 0.0, 0))
+        if explainer != explanation.explainer:
+            old, since = 0.0, explanation.t_newest
         faded: float = old * 0.5 ** (max(0, explanation.t_newest - since) / NS_PER_S / self.HALF_LIFE_S)
         scale = max(faded, highest, explanation.peak)
-        self._scale[key] = (scale, explanation.t_newest)
+        self._scale[explanation.camera] = (explanation.explainer, scale, explanation.t_newest)
         return scale
 
 

@@ -18,6 +18,7 @@ from rtx.clock import NS_PER_MS
 from rtx.config import Pipeline
 from rtx.errors import UserError, unknown
 from rtx.show.overlay import compose
+from rtx.show.steering import Steering
 from rtx.show.view import Look, View
 
 KINDS = ("page", "window", "file:OUT.mp4", "none")
@@ -204,7 +205,7 @@ def check_sinks(pipeline: Pipeline) -> None:
             raise unknown("sink", sink, KINDS)
 
 
-def open_sinks(pipeline: Pipeline, restarts: int) -> list[Sink]:
+def open_sinks(pipeline: Pipeline, restarts: int, steering: Steering) -> list[Sink]:
     cameras = [camera.name for camera in pipeline.camera]
     look = Look(pipeline.show.opacity, pipeline.show.display)
     sinks: list[Sink] = []
@@ -214,7 +215,7 @@ def open_sinks(pipeline: Pipeline, restarts: int) -> list[Sink]:
         elif name == "page":
             from rtx.show.page import PageSink  # The web server is not loaded for nothing.
 
-            page = PageSink(pipeline.page, cameras, look)
+            page = PageSink(pipeline.page, cameras, look, steering)
             page.start()
             sinks.append(page)
         elif name == "none":

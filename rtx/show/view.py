@@ -57,6 +57,8 @@ class View:
     """False: the explainer found nothing above its threshold."""
     top: tuple[TopClass, ...] = ()
     target: str | None = None
+    asked: str | None = None
+    """The class that somebody asked to be explained; None: the likeliest is."""
     explainer: str = ""
     model: str = ""
     precision: str = ""

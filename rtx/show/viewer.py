@@ -25,6 +25,11 @@ SILENT_S = 5.0
 """A worker that says nothing for so long is called silent (a forward pass on a slow machine takes seconds)."""
 
 
+def explained_here(pipeline: Pipeline) -> bool:
+    """Are explanations heard on this host?"""
+    return "engine" in pipeline.link.parts or pipeline.link.maps != "ipc"
+
+
 class CameraViewer:
     """One camera as the display knows it."""
 
@@ -34,7 +39,7 @@ class CameraViewer:
         self.maps = sockets.newest(endpoint(pipeline.link.maps, folder, "maps", index))
         self.drops: Counter[str] = Counter()
         self.ended = False
-        self._explained_here = "engine" in pipeline.link.parts or pipeline.link.maps != "ipc"
+        self._explained_here = explained_here(pipeline)
         self._maps_clock = None
         if pipeline.link.maps != "ipc":
             self._maps_clock = ClockOffset(sockets.ask(endpoint(pipeline.link.maps, folder, "maps-clock", index)))
@@ -144,9 +149,9 @@ class CameraViewer:
         age = ms(at - newest)
         return replace(
             base, heat=self._heat, evidence=explanation.evidence, top=explanation.top, target=explanation.target,
-            explainer=explanation.explainer, model=explanation.model, precision=explanation.precision,
-            heatmap_age_ms=age, misalignment_ms=ms(base.t_capture - newest), late=age > self._budget_ms,
-            motion_share=explanation.motion_share, ms=explanation.ms,
+            asked=explanation.asked, explainer=explanation.explainer, model=explanation.model,
+            precision=explanation.precision, heatmap_age_ms=age, misalignment_ms=ms(base.t_capture - newest),
+            late=age > self._budget_ms, motion_share=explanation.motion_share, ms=explanation.ms,
             right=self._right, hits=self.hits.running() if explanation.truth is not None else None,
             uncertainty_ms=base.uncertainty_ms + explanation.uncertainty_ms + self._maps_uncertainty_ms(), **known,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import msgspec
@@ -20,10 +20,14 @@ MAX_WIDTH = 1280
 QUALITY = 80
 
 
-class Hello(msgspec.Struct, frozen=True):
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """The first message to a viewer, as text."""
 
     cameras: list[str]
+    explainers: list[dict[str, Any]]
+    """As declared: name, what it shows, what it reads (null: a step), parameters with their ranges, paper."""
+    labels: tuple[str, ...]
+    """The classes that can be explained; none where their names are not known here."""
     opacity: float
     display: Literal["heat", "focus"]
     darkest: float = DARKEST
@@ -68,6 +72,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     worker_state: str
     top: tuple[TopClass, ...]
     target: str | None
+    target_p: float | None
+    """How likely the explained class is."""
     explainer: str
     model: str
     precision: str
@@ -136,6 +142,7 @@ class Shot:
                 worker_state=view.worker_state,
                 top=view.top[:3],
                 target=view.target,
+                target_p=next((of.p for of in view.top if of.label == view.target), None),
                 explainer=view.explainer,
                 model=view.model,
                 precision=view.precision,

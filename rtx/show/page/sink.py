@@ -17,15 +17,17 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rtx.config import Page
+from rtx.explain.registry import DECLARED
 from rtx.show.page.address import listen, url
 from rtx.show.page.guard import Guard
 from rtx.show.page.shot import Hello, Picture, Shot
+from rtx.show.steering import Explaining, Steering, Wish
 from rtx.show.view import Look, View
 
 MAX_VIEWERS = 64
 WINDOW = 2
 """Answers that may be on their way to one viewer."""
-MAX_REQUEST_BYTES = 1024
+MAX_REQUEST_BYTES = 4096
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -36,6 +38,8 @@ class _Viewer:
     def __init__(self) -> None:
         self.credit = 0
         self.seen: dict[str, int] = {}
+        self.told: Explaining | None = None
+        """What it was told last of what is explained."""
         self.wake = asyncio.Event()
 
 
@@ -44,13 +48,19 @@ class PageSink:
 
     Viewers pull: each asks with `next` when it has drawn, and is then sent of every camera the newest view, where
     it has not seen it. Nothing is queued for a viewer, so that a slow one gets fewer views, never older ones.
+    What a viewer wants to be explained (`Wish`, as JSON) goes to the steering; all viewers are told what is explained.
     """
 
-    def __init__(self, config: Page, cameras: list[str], look: Look) -> None:
+    def __init__(self, config: Page, cameras: list[str], look: Look, steering: Steering) -> None:
         self._listener = listen(config)
         self.address = url(config, self._listener)
         self._cameras = cameras
-        self._hello = msgspec.json.encode(Hello(cameras=cameras, opacity=look.opacity, display=look.display)).decode()
+        self._steering = steering
+        hello = Hello(
+            cameras=cameras, explainers=[of.plain for of in DECLARED.values()], labels=steering.labels,
+            opacity=look.opacity, display=look.display,
+        )  # fmt: skip
+        self._hello = msgspec.json.encode(hello).decode()
         self._newest: dict[str, Shot] = {}
         self._pictures: dict[str, Picture] = {}
         self._numbers = count(1)
@@ -131,7 +141,7 @@ class PageSink:
         self._viewers = (*self._viewers, viewer)
         tasks = [
             asyncio.create_task(self._answer(socket, viewer)),
-            asyncio.create_task(_listen(socket, viewer)),
+            asyncio.create_task(self._listen(socket, viewer)),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -147,6 +157,9 @@ class PageSink:
         try:
             await socket.send_text(self._hello)
             while True:
+                if (state := self._steering.state) != viewer.told:
+                    viewer.told = state
+                    await socket.send_text(msgspec.json.encode(state).decode())
                 news = self._news(viewer) if viewer.credit else []
                 if not news:
                     await viewer.wake.wait()
@@ -166,15 +179,19 @@ class PageSink:
         shots = [self._newest.get(camera) for camera in self._cameras]
         return [shot for shot in shots if shot and shot.number > viewer.seen.get(shot.view.camera, 0)]
 
-
-async def _listen(socket: WebSocket, viewer: _Viewer) -> str | None:
-    """Take a viewer's requests until it goes; a reason where it is to be sent away."""
-    while (message := await socket.receive())["type"] != "websocket.disconnect":
-        if message.get("text") != "next":
-            return "unknown request"
-        viewer.credit = min(viewer.credit + 1, WINDOW)
-        viewer.wake.set()
-    return None
+    async def _listen(self, socket: WebSocket, viewer: _Viewer) -> str | None:
+        """Take a viewer's requests until it goes; a reason where it is to be sent away."""
+        while (message := await socket.receive())["type"] != "websocket.disconnect":
+            text = message.get("text")
+            if text == "next":
+                viewer.credit = min(viewer.credit + 1, WINDOW)
+                viewer.wake.set()
+                continue
+            try:
+                self._steering.ask(msgspec.json.decode(text or "", type=Wish))
+            except msgspec.DecodeError:
+                return "unknown request"
+        return None
 
 
 def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:

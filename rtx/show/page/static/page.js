@@ -1,5 +1,7 @@
 // The live wall: asks for views, decodes them, draws heat over the picture, writes what the network says beside it.
 
+import { ExplainPanel } from "./explain.js";
+
 const WINDOW = 2; // answers on their way at once, as the server allows
 const SILENT_MS = 3000; // the display speaks at least twice a second
 const RETRY_MS = { first: 300, most: 5000 };
@@ -169,7 +171,7 @@ class Tile {
     const none = view.top.length > 0 && !view.evidence;
     heat.classList.toggle("none", none);
     if (none) write(heat, "No evidence above threshold");
-    else write(heat, view.target === null ? "" : `Heat: evidence for ${view.target}`);
+    else write(heat, view.target === null ? "" : evidence(view));
     this.part("dl").hidden = view.heatmap_age_ms === null;
     this.node.classList.toggle("late", view.late);
     fact(this.part(".behind"), view.misalignment_ms, duration);
@@ -211,6 +213,13 @@ class Tile {
     write(number, duration(age));
     write(number.lastElementChild, uncertain + late);
   }
+}
+
+/** Which class the heat speaks for, how likely that is where it is none of those named above, and against which. */
+function evidence({ target, target_p: p, top }) {
+  const likely = top.some(({ label }) => label === target) ? "" : ` (${percent(p)})`;
+  const against = panel.against === null ? "" : `, not ${panel.against}`;
+  return `Heat: evidence for ${target}${likely}${against}`;
 }
 
 /** Text into a node's first text node, touched only where it changed. */
@@ -271,8 +280,10 @@ function connect() {
   const mine = socket;
   socket.onmessage = ({ data }) => {
     counts.messages += 1;
-    if (typeof data === "string") welcome(JSON.parse(data));
-    else receive(mine, data);
+    if (typeof data !== "string") return receive(mine, data);
+    const told = JSON.parse(data);
+    if (told.type === "hello") welcome(told);
+    else panel.show(told);
   };
   socket.onclose = ({ code, reason }) => {
     answered = 0;
@@ -283,6 +294,10 @@ function connect() {
     retry = Math.min(2 * retry, RETRY_MS.most);
   };
 }
+
+const panel = new ExplainPanel(byId("panel"), (wish) => {
+  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(wish));
+});
 
 function ask() {
   if (socket.readyState !== WebSocket.OPEN) return;
@@ -299,6 +314,7 @@ function welcome(hello) {
   darkest = hello.darkest;
   showControls();
   paintScale();
+  panel.offer(hello);
   for (const [name, tile] of tiles) {
     if (hello.cameras.includes(name)) continue;
     tile.node.remove();
@@ -382,6 +398,13 @@ function switchTruth() {
   redraw();
 }
 
+function switchPanel() {
+  const open = byId("panel").hidden;
+  byId("panel").hidden = !open;
+  byId("explain").setAttribute("aria-expanded", String(open));
+  if (open) byId("explainer").focus();
+}
+
 function paintScale() {
   const context = byId("scale").getContext("2d");
   const image = context.createImageData(256, 1);
@@ -392,6 +415,7 @@ function paintScale() {
 byId("overlay").addEventListener("click", switchOverlay);
 byId("focus").addEventListener("click", switchFocus);
 byId("truth").addEventListener("click", switchTruth);
+byId("explain").addEventListener("click", switchPanel);
 byId("opacity").addEventListener("input", ({ target }) => {
   controls.opacity = Number(target.value) / 100;
   remember("opacity", String(controls.opacity));
@@ -399,7 +423,16 @@ byId("opacity").addEventListener("input", ({ target }) => {
   redraw();
 });
 document.addEventListener("keydown", (event) => {
-  const plain = !(event.ctrlKey || event.metaKey || event.altKey || event.repeat);
+  const writing = event.target.matches?.("input[type=text], input[type=number], select");
+  if (event.key === "Escape" && !byId("panel").hidden) {
+    switchPanel();
+    byId("explain").focus();
+  }
+  const plain = !(event.ctrlKey || event.metaKey || event.altKey || event.repeat || writing);
+  if (event.key.toLowerCase() === "e" && plain) {
+    event.preventDefault(); // or the list that now has the focus would jump to what begins with e
+    switchPanel();
+  }
   if (event.key.toLowerCase() === "h" && plain) switchOverlay();
   if (event.key.toLowerCase() === "f" && plain) switchFocus();
   if (event.key.toLowerCase() === "t" && plain && !byId("truth").hidden) switchTruth();

@@ -1,0 +1,71 @@
+"""What a viewer wants to be explained: asked by the display, answered by the worker. The newest choice counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import zmq
+
+from rtx.clock import NS_PER_S, now
+from rtx.link.wire import BadMessage, Choice, Chosen, pack, unpack_choice, unpack_chosen
+
+PATIENCE_S = 30.0
+"""A worker tries a choice with one pass, which takes seconds on a slow machine; after so long it is not there."""
+
+
+class ChoiceAnswer:
+    """The worker's side."""
+
+    def __init__(self, socket: zmq.Socket[bytes]):
+        self._socket = socket
+        self.malformed = 0
+
+    def serve(self, take: Callable[[Choice], str]) -> None:
+        """Let `take` have each asker's newest choice of those that wait; what it gives is why not, or empty."""
+        newest: dict[bytes, Choice] = {}
+        while self._socket.poll(0):
+            who, *rest = self._socket.recv_multipart()
+            try:
+                newest[who] = unpack_choice(b"".join(rest))
+            except BadMessage:
+                self.malformed += 1
+        for who, choice in newest.items():
+            self._socket.send_multipart([who, pack(Chosen(choice.number, take(choice)[:2000]))], zmq.NOBLOCK)
+
+
+class ChoiceAsk:
+    """The display's side. One choice is open at a time; another takes its place."""
+
+    def __init__(self, socket: zmq.Socket[bytes]):
+        self._socket = socket
+        self._number = 0
+        self._asked_at = 0
+        self.open = False
+        """A choice was asked and not answered yet."""
+        self.refused = ""
+        """Why the last choice was not taken; empty where it was, or is open."""
+        self.malformed = 0
+
+    def ask(self, explainer: str, target: str | None) -> None:
+        self._number += 1
+        self._asked_at, self.open, self.refused = now(), True, ""
+        try:
+            self._socket.send(pack(Choice(self._number, explainer, target)), zmq.NOBLOCK)
+        except zmq.Again:
+            self._end("the worker takes no choice at the moment; try again")
+
+    def step(self) -> None:
+        """Take the answers that wait."""
+        while self._socket.poll(0):
+            try:
+                answer = unpack_chosen(self._socket.recv())
+            except BadMessage:
+                self.malformed += 1
+                continue
+            if self.open and answer.number == self._number:
+                self._end(answer.refused)
+        if self.open and now() - self._asked_at > PATIENCE_S * NS_PER_S:
+            self._end(f"no answer from the worker within {PATIENCE_S:.0f} s; try again once it explains")
+
+    def _end(self, refused: str) -> None:
+        self.open, self.refused = False, refused
