@@ -43,6 +43,8 @@ class Explaining(msgspec.Struct, frozen=True, tag="explaining"):
     """The worker was asked for it and has not answered yet."""
     refused: str = ""
     """Why what was asked for last is not explained."""
+    wishes: int = 0
+    """Heard so far: whoever had one can tell that it was."""
 
 
 class Steering:
@@ -54,6 +56,7 @@ class Steering:
         self._wishes: deque[Wish] = deque(maxlen=1)
         self._asked: tuple[str, str | None] | None = None
         self._explained: tuple[str, str | None] = (worker.explainer, worker.target)
+        self._heard = 0
         self._refused = ""
         self._shown: dict[str, int] = {}
         self._since: dict[str, int] = {}
@@ -68,6 +71,7 @@ class Steering:
     def step(self, view: View | None = None) -> None:
         """Send what was asked for, take what was answered, and what a view says of what is explained."""
         if self._wishes:
+            self._heard += 1
             self._refused = self._send(self._wishes.popleft())
         if self._line is not None:
             self._line.step()
@@ -106,7 +110,7 @@ class Steering:
             chain = _links(text)
         except UserError as error:
             chain, self._refused = self.state.chain, f"the worker explains by what is not known on this host: {error}"
-        self.state = Explaining(chain, target, self._asked is not None, self._refused)
+        self.state = Explaining(chain, target, self._asked is not None, self._refused, self._heard)
 
 
 @lru_cache(maxsize=64)

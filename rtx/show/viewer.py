@@ -115,6 +115,8 @@ class CameraViewer:
         elif isinstance(message, Explanation):
             self._worker = None
             self._handled = (message.epoch, message.last_seq)
+            if self._explanation is not None and _how(message) != _how(self._explanation):
+                self.hits = Hits()  # Rates are of one explainer, not of a mixture.
             self._explanation = message
             self._heat = heat_of(message, self._scale)
             self._judge(message)
@@ -191,6 +193,10 @@ class CameraViewer:
             "gap": "frames are missing, waiting for a whole clip",
             "waiting": "explaining",
         }[self._worker.state]
+
+
+def _how(explanation: Explanation) -> tuple[str, str | None]:
+    return explanation.explainer, explanation.asked
 
 
 class Viewer:

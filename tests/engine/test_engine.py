@@ -162,3 +162,25 @@ def test_a_usual_peak_is_that_of_the_explainer_as_declared(figures):
     peaks = figures.card.peaks
     for chain, peak in (("cam", peaks["cam"]), ("cam | selective", peaks["cam"]), ("pyramid(depth=0)", 0.0)):
         assert Engine(figures, chain, continual=False).explain([a_clip()])[0].peak == peak
+
+
+def test_another_explainer_is_chosen_and_one_that_does_not_fit_leaves_all_as_it_was(figures):
+    engine = Engine(figures, "cam", continual=False)
+    engine.choose("ksigma(k=2)", None)
+    assert engine.explain([a_clip()])[0].explainer == "ksigma(k=2.0)"
+    engine.choose("contrast(against='kick')", "squat")
+    with pytest.raises(UserError, match="unknown layer 'block9'"):
+        engine.choose("cam3d(layer='block9')", None)
+    with pytest.raises(UserError, match="did you mean 'squat'"):
+        engine.choose("cam", "sqat")
+    explanation = engine.explain([a_clip()])[0]
+    assert (explanation.explainer, explanation.asked) == ("contrast(against=7)", "squat")
+
+
+def test_whether_a_stream_is_followed_depends_on_what_was_chosen(figures):
+    engine = Engine(figures, "cam")
+    assert engine.follows
+    engine.choose("dtd", None)
+    assert not engine.follows
+    engine.choose("ksigma", None)
+    assert engine.follows

@@ -8,7 +8,7 @@ import pytest
 
 from rtx.errors import UserError
 from rtx.explain.chain import chain_for
-from rtx.explain.registry import DECLARED, Reads, parse
+from rtx.explain.registry import DECLARED, Reads, assemble, parse
 
 LABELS = ("bowling", "playing cricket", "playing tennis")
 
@@ -46,12 +46,31 @@ def test_chains_read_back_as_they_were_written(text: str):
         ("cam | fuse | selective | fuse", "fuse stands there twice"),
         ("pyramid(depth=1.5)", r"pyramid\(depth=1.5\): expected a whole number"),
         ("__import__('os').system('true')", "does not read as"),
+        ("cam(tau=" + "-" * 600 + "1)", "characters are no chain"),
+        ("(" * 300 + "cam", "does not read as"),
         ("ksigma(k=__import__('os'))", "no number, True, False or text in quotes"),
     ],
 )
 def test_mistakes_are_named(text: str, said: str):
     with pytest.raises(UserError, match=said):
         parse(text)
+
+
+def test_chains_are_put_together_from_names_and_parameters_as_from_text():
+    assert assemble([("ksigma", {"k": 2}), ("selective", {})]) == parse("ksigma(k=2) | selective")
+
+
+def test_a_declaration_says_all_that_controls_are_made_of():
+    plain = {of["name"]: of for of in (declared.plain for declared in DECLARED.values())}
+    assert plain["ksigma"]["parameters"] == [
+        {"name": "k", "kind": "number", "default": 3.0, "low": 0, "high": 6},
+        {"name": "weights", "kind": "choice", "default": "frame", "choices": ["frame", "channel"]},
+        {"name": "per_frame", "kind": "switch", "default": False},
+    ]
+    assert [of["kind"] for of in plain["contrast"]["parameters"]] == ["class", "switch"]
+    assert [of["kind"] for of in plain["cam3d"]["parameters"]] == ["layer", "switch"]
+    assert [of["kind"] for of in plain["pyramid"]["parameters"]] == ["number", "integer"]
+    assert plain["selective"]["reads"] is None
 
 
 def test_classes_in_parameters_go_by_name():

@@ -116,6 +116,15 @@ def test_the_scale_follows_strong_evidence_and_forgets_it():
     assert scale.full(an_explanation(one_cell(3, 3, 3, 0.1), t_frames=later), 0.1) == pytest.approx(4, rel=1e-3)
 
 
+def test_another_explainer_has_a_scale_of_its_own():
+    scale = LiveScale()
+    assert scale.full(an_explanation(one_cell(3, 3, 3, 8.0), explainer="cam"), 8.0) == 8
+    assert scale.full(an_explanation(one_cell(3, 3, 3, 0.1), explainer="ksigma(k=2)", peak=0.0), 0.1) == 0.1
+    for k in range(100):
+        scale.full(an_explanation(one_cell(3, 3, 3), explainer=f"ksigma(k={k / 50})"), 1.0)
+    assert len(scale._scale) == 1, "nothing grows while somebody moves a slider"
+
+
 def test_heat_follows_the_probability_of_the_explained_class():
     sure, unsure = (an_explanation(one_cell(3, 3, 3), p=p) for p in (0.9, 0.15))
     assert heat_of(sure, LiveScale()).values.max() > 225

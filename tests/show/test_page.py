@@ -28,22 +28,28 @@ from websockets.typing import Origin
 from rtx.capture.clockbars import draw_clock, read_clock
 from rtx.clock import now
 from rtx.config import Page as PageConfig
+from rtx.config import Worker
 from rtx.errors import UserError
+from rtx.explain.registry import DECLARED, Parameter, parse
 from rtx.geometry import Rect, input_rect
+from rtx.link.sockets import Sockets, private_folder
 from rtx.link.wire import Shape, TopClass, Truth
 from rtx.measure.localisation import HitRates
 from rtx.show.overlay import DIM, draw_focus, draw_heat
 from rtx.show.page import PageSink, check_address
 from rtx.show.page import shot as shot_module
 from rtx.show.page import sink as sink_module
+from rtx.show.steering import Steering
 from rtx.show.view import Heat, Look, View
 from tests.browser import MISSING, chromium, until
+from tests.show.steered import Steered
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 GREY = 128
 WHOLE = (0.0, 0.0, 1.0, 1.0)
+NOT_STEERED = Steering(None, Worker(model="figures"))
 in_browser = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 Image = NDArray[np.uint8]
 Serve = Callable[..., PageSink]
@@ -116,8 +122,8 @@ def serve() -> Iterator[Serve]:
     """Starts pages on free ports."""
     sinks = []
 
-    def start(*cameras: str, port: int = 0, opacity: float = 0.6) -> PageSink:
-        sink = PageSink(PageConfig(port=port), list(cameras or ("hall",)), Look(opacity))
+    def start(*cameras: str, port: int = 0, opacity: float = 0.6, steering: Steering | None = None) -> PageSink:
+        sink = PageSink(PageConfig(port=port), list(cameras or ("hall",)), Look(opacity), steering or NOT_STEERED)
         sinks.append(sink)
         sink.start()
         return sink
@@ -169,7 +175,7 @@ def shown(page: Page, sink: PageSink, what: View) -> Image:
 
 def quiet(page: Page) -> None:
     """Wait until all that the page of one camera got is drawn and answered."""
-    until(lambda: page.evaluate("rtx.sent === rtx.messages + 1"), "the page to have drawn all it got")
+    until(lambda: page.evaluate("rtx.sent === rtx.views + 2"), "the page to have drawn all it got")
 
 
 def canvas(page: Page, camera: str = "hall") -> Image:
@@ -362,7 +368,7 @@ def test_controls_act_at_once_without_a_message_and_are_remembered(serve: Serve,
     at_first = shown(page, sink, view())
     assert words(page, "#opacity-word") == "60 %"
     page.evaluate("0")  # Playwright tells of frames when it is spoken to.
-    messages, asked = page.evaluate("rtx.messages"), len(sent)
+    messages, asked = page.evaluate("rtx.views"), len(sent)
     assert asked == page.evaluate("rtx.sent")
 
     page.focus("#opacity")
@@ -386,7 +392,7 @@ def test_controls_act_at_once_without_a_message_and_are_remembered(serve: Serve,
     until(lambda: not differs(page, full), "heat again")
     page.click("#overlay")
 
-    assert page.evaluate("rtx.messages") == messages
+    assert page.evaluate("rtx.views") == messages
     assert page.evaluate("rtx.sent") == len(sent) == asked
 
     page.reload(wait_until="commit")
@@ -401,10 +407,10 @@ def test_focus_shows_the_picture_where_the_evidence_is(serve: Serve, page: Page)
     sink = serve()
     visit(page, sink)
     at_first = shown(page, sink, view())
-    messages = page.evaluate("rtx.messages")
+    messages = page.evaluate("rtx.views")
     page.keyboard.press("f")
     until(lambda: differs(page, at_first), "the focused picture")
-    assert page.evaluate("rtx.messages") == messages
+    assert page.evaluate("rtx.views") == messages
     focused = canvas(page).astype(float)
     of = view()
     expected = np.full_like(of.image, GREY)
@@ -421,6 +427,154 @@ def test_focus_shows_the_picture_where_the_evidence_is(serve: Serve, page: Page)
     until(lambda: not differs(page, at_first), "heat again")
 
 
+@pytest.fixture
+def steered() -> Iterator[Steered]:
+    with private_folder() as folder, Sockets() as sockets:
+        yield Steered(sockets, folder)
+
+
+@contextmanager
+def panel(serve: Serve, page: Page, steered: Steered) -> Iterator[Callable[[], None]]:
+    """The open panel of a page that is fed, with a worker that answers; what it gives lets the worker answer."""
+    sink = serve(steering=steered.steering)
+    visit(page, sink)
+    with Feed(sink, view()):
+        until(lambda: page.evaluate("document.querySelectorAll('#explainer option').length > 10"), "the explainers")
+        page.keyboard.press("e")
+        yield steered.answered
+
+
+def asked(page: Page, steered: Steered, act: Callable[[], object]) -> tuple[str, str | None]:
+    """What the worker is asked for when this is done on the page."""
+    before = len(steered.taken)
+    act()
+
+    def taken() -> bool:
+        steered.steering.step()
+        steered.worker.serve(steered.take)
+        page.evaluate("0")
+        return len(steered.taken) > before and not steered.steering.state.asked
+
+    until(taken, "the worker to be asked")
+    until(lambda: not words(page, "#choice").startswith("Asking"), "the page to be told")
+    return steered.taken[-1]
+
+
+@in_browser
+def test_explainers_are_offered_as_they_are_declared(serve: Serve, page: Page, steered: Steered) -> None:
+    with panel(serve, page, steered):
+        offered = page.locator("#explainer option").all_inner_texts()
+        assert sorted(offered) == sorted(of.name for of in DECLARED.values() if not of.is_step)
+        for name in offered:
+            asked(page, steered, lambda name=name: page.select_option("#explainer", name))  # type: ignore[misc]
+            assert steered.taken[-1][0] == name
+            declared = DECLARED[name]
+            shown_now = page.locator("#parameters .control span").all_inner_texts()
+            assert shown_now == list(declared.parameters)
+            for parameter in declared.parameters.values():
+                field = page.locator(f"#{name}-{parameter.name}")
+                kind = field.evaluate("node => node.localName === 'select' ? 'select' : node.type")
+                assert kind == widget(parameter)
+                if parameter.choices:
+                    assert field.locator("option").all_inner_texts() == list(parameter.choices)
+            assert page.is_disabled("#target") == declared.class_blind
+            assert words(page, "#explainer-paper") == declared.paper
+
+
+def widget(parameter: Parameter) -> str:
+    if parameter.of_class or parameter.of_layer:
+        return "text"
+    if parameter.choices:
+        return "select"
+    if parameter.kind is bool:
+        return "checkbox"
+    assert parameter.range is not None
+    return "number" if parameter.kind is int and parameter.range.high > 100 else "range"
+
+
+@in_browser
+def test_sliders_reach_both_ends_of_what_is_declared(serve: Serve, page: Page, steered: Steered) -> None:
+    """And what lies between reads back as it was set."""
+    with panel(serve, page, steered):
+        for name, of in DECLARED.items():
+            for parameter in of.parameters.values():
+                if widget(parameter) != "range":
+                    continue
+                if of.is_step:
+                    asked(page, steered, lambda: page.select_option("#explainer", "cam"))
+                    asked(page, steered, lambda name=name: page.check(f"#step-{name}"))  # type: ignore[misc]
+                elif page.locator("#explainer").input_value() != name:
+                    asked(page, steered, lambda name=name: page.select_option("#explainer", name))  # type: ignore[misc]
+                field = f"#{name}-{parameter.name}"
+                assert parameter.range is not None
+                for key, end in (("End", parameter.range.high), ("Home", parameter.range.low)):
+                    page.focus(field) if key == "End" else None
+                    assert page.evaluate("document.activeElement.id") == field[1:], "it keeps the focus"
+                    chain, _ = asked(page, steered, lambda key=key: page.keyboard.press(key))  # type: ignore[misc]
+                    call = next(call for call in parse(chain).calls if call.declaration.name == name)
+                    assert call.parameters[parameter.name] == pytest.approx(end)
+                if of.is_step:
+                    asked(page, steered, lambda name=name: page.uncheck(f"#step-{name}"))  # type: ignore[misc]
+
+
+@in_browser
+def test_why_this_class_and_not_that_one(serve: Serve, page: Page, steered: Steered) -> None:
+    with panel(serve, page, steered):
+        asked(page, steered, lambda: page.select_option("#explainer", "contrast"))
+        page.fill("#target", "squat")
+        assert asked(page, steered, lambda: page.keyboard.press("Enter")) == ("contrast", "squat")
+        page.fill("#contrast-against", "kick")
+        assert asked(page, steered, lambda: page.keyboard.press("Enter")) == ("contrast(against='kick')", "squat")
+        asked(page, steered, lambda: page.check("#step-selective"))
+        assert steered.taken[-1] == ("contrast(against='kick') | selective", "squat")
+        text = "--explainer 'contrast(against=\"kick\") | selective' --target squat"
+        assert words(page, "#as-text") == text, "as the command line takes it"
+        assert asked(page, steered, lambda: page.click("#target-clear"))[1] is None
+
+
+@in_browser
+def test_a_refusal_is_told_and_the_controls_go_back(serve: Serve, page: Page, steered: Steered) -> None:
+    with panel(serve, page, steered):
+        steered.refusal = "no rule for <b>Softplus</b>"
+        asked(page, steered, lambda: page.select_option("#explainer", "dtd"))
+        until(lambda: words(page, "#choice") == steered.refusal, "the reason")
+        assert page.locator("#explainer").input_value() == "cam"
+        assert page.get_attribute("#choice", "data-level") == "bad"
+
+
+@in_browser
+def test_every_viewer_sees_what_one_has_chosen(
+    serve: Serve, page: Page, browser: Browser, steered: Steered
+) -> None:  # fmt: skip
+    sink = serve(steering=steered.steering)
+    second = browser.new_page()
+    try:
+        visit(page, sink)
+        visit(second, sink)
+        with Feed(sink, view()):
+            until(lambda: page.evaluate("document.querySelectorAll('#parameters .control').length"), "controls")
+            page.keyboard.press("e")
+            second.keyboard.press("e")
+            asked(page, steered, lambda: page.select_option("#explainer", "ksigma"))
+            until(lambda: second.locator("#explainer").input_value() == "ksigma", "the other viewer")
+            assert second.locator("#ksigma-k").count() == 1
+    finally:
+        second.close()
+
+
+@in_browser
+def test_letters_typed_into_a_field_are_no_keys(serve: Serve, page: Page, steered: Steered) -> None:
+    with panel(serve, page, steered):
+        page.focus("#target")
+        page.keyboard.type("the feat")
+        assert page.locator("#target").input_value() == "the feat"
+        assert page.get_attribute("#overlay", "aria-pressed") == "true"
+        assert page.get_attribute("#focus", "aria-pressed") == "false"
+        page.keyboard.press("Escape")
+        assert not page.is_visible("#panel")
+        assert page.evaluate("document.activeElement.id") == "explain"
+
+
 @in_browser
 def test_age_grows_between_messages_and_turns_red_when_late(serve: Serve, page: Page) -> None:
     sink = serve()
@@ -428,13 +582,13 @@ def test_age_grows_between_messages_and_turns_red_when_late(serve: Serve, page: 
     colour = "() => getComputedStyle(document.querySelector('.age dd')).color"
     shown(page, sink, view())
     calm = page.evaluate(colour)
-    messages = page.evaluate("rtx.messages")
+    messages = page.evaluate("rtx.views")
     first, start = page.evaluate("rtx.tiles.hall.heatmapAge"), time.monotonic()
     assert first >= 412
     until(lambda: int(words(page, ".age dd").split()[0]) >= first + 200, "the number to grow")
     grown = page.evaluate("rtx.tiles.hall.heatmapAge") - first
     assert grown <= 1000 * (time.monotonic() - start) + 5
-    assert page.evaluate("rtx.messages") == messages
+    assert page.evaluate("rtx.views") == messages
     assert page.evaluate(colour) == calm
 
     shown(page, sink, view(heatmap_age_ms=1204.0, late=True))
@@ -499,9 +653,9 @@ def test_a_page_that_is_not_drawn_asks_for_nothing_more(serve: Serve, page: Page
     page.add_init_script("window.requestAnimationFrame = () => 1")
     visit(page, sink)
     with Feed(sink, view()) as feed:
-        until(lambda: page.evaluate("window.rtx?.messages") == 3, "the first two answers")
+        until(lambda: page.evaluate("window.rtx?.views") == 2, "the first two answers")
         until(lambda: feed.seq > 60, "more frames that it could have had")
-    assert page.evaluate("[rtx.messages, rtx.sent, rtx.frames]") == [3, 2, 0]
+    assert page.evaluate("[rtx.views, rtx.sent, rtx.frames]") == [2, 2, 0]
     assert sink.status()["frames"] == 2
 
 
@@ -535,7 +689,7 @@ def test_keyboard_and_names_for_screen_readers(serve: Serve, page: Page) -> None
     sink = serve()
     visit(page, sink)
     shown(page, sink, view())
-    for name in ("overlay", "focus", "opacity"):
+    for name in ("overlay", "focus", "explain", "opacity"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == name
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -595,6 +749,7 @@ def join(sink: PageSink, **options: Any) -> Iterator[ClientConnection]:
         hello = json.loads(viewer.recv(timeout=5))
         assert hello["cameras"] == ["hall"]
         assert len(hello["palette"]) == 768
+        assert json.loads(viewer.recv(timeout=5))["type"] == "explaining"
         yield viewer
 
 
@@ -682,7 +837,17 @@ def test_no_more_than_two_answers_are_under_way(serve: Serve) -> None:
         assert newest[0] < newest[1]
 
 
-@pytest.mark.parametrize(("message", "code"), [("hello", 1008), (b"next", 1008), ("next" * 300, 1009)])
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("hello", 1008),
+        (b"next", 1008),
+        ("next" * 1200, 1009),
+        ("[]", 1008),
+        ('{"chain": [{"name": 3}]}', 1008),
+        ('{"chain": [], "eval": 1}', 1008),
+    ],
+)
 def test_unknown_and_large_messages_end_the_connection(serve: Serve, message: str | bytes, code: int) -> None:
     sink = serve()
     with join(sink) as viewer:
@@ -763,14 +928,14 @@ def test_foreign_host_gets_no_socket_and_the_own_origin_does(serve: Serve) -> No
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", "127.0.0.1.example.org"])
 def test_only_loopback_is_served(host: str) -> None:
-    for refuse in (check_address, lambda config: PageSink(config, ["hall"], Look())):
+    for refuse in (check_address, lambda config: PageSink(config, ["hall"], Look(), NOT_STEERED)):
         with pytest.raises(UserError, match=rf"page\.host = '{re.escape(host)}': .*127\.0\.0\.1.*ssh -L 8642:"):
             refuse(PageConfig(host=host))
 
 
 def test_taken_port_is_refused_and_free_again_after_close(serve: Serve) -> None:
     config = PageConfig(port=0)
-    sink = PageSink(config, ["hall"], Look())
+    sink = PageSink(config, ["hall"], Look(), NOT_STEERED)
     port = port_of(sink)
     taken = PageConfig(port=port)
     with pytest.raises(UserError, match=rf"port {port} is taken: .*--set page\.port={port + 1}"):

@@ -14,7 +14,9 @@ export class ExplainPanel {
     this.send = send;
     this.declared = new Map();
     this.state = null;
-    this.soon = null;
+    this.names = null; // of the chain that there are controls of
+    this.updates = [];
+    this.soon = null; // a timer, while something is to be asked
     this.explainer = node.querySelector("#explainer");
     this.target = node.querySelector("#target");
     this.explainer.addEventListener("change", () => this.ask([link(this.explainer.value), ...this.state.chain.slice(1)]));
@@ -37,21 +39,24 @@ export class ExplainPanel {
       return group;
     });
     this.explainer.replaceChildren(...groups);
-    if (this.state) this.show(this.state);
+    this.names = null;
+    if (this.state) this.paint(this.state);
   }
 
-  /** What is explained, as the worker says. What somebody is typing or dragging is left alone. */
+  /** What is explained, as the worker says, or what it was asked for. */
   show(state) {
-    const before = this.state;
+    if (this.soon === null) this.paint(state); // else something other is on its way
+  }
+
+  paint(state) {
     this.state = state;
     const status = this.node.querySelector("#choice");
     status.textContent = state.asked ? "Asking the worker…" : state.refused;
     status.dataset.level = state.refused && !state.asked ? "bad" : "wait";
     status.hidden = !status.textContent;
     if (!this.declared.size) return;
-    const [first, ...steps] = state.chain;
+    const [first] = state.chain;
     const declared = this.declared.get(first.name);
-    const alike = before && this.shown === JSON.stringify(state.chain) && !state.refused;
     this.explainer.value = first.name;
     this.node.querySelector("#explainer-says").textContent = plain(declared.shows);
     this.node.querySelector("#explainer-paper").textContent = declared.paper;
@@ -60,11 +65,20 @@ export class ExplainPanel {
     if (document.activeElement !== this.target) this.target.value = this.className(state.target) ?? "";
     this.node.querySelector("#target-clear").hidden = !this.target.value;
     this.node.querySelector("#as-text").textContent = this.asText(state);
-    if (alike || this.busy()) return;
-    this.shown = JSON.stringify(state.chain);
-    this.node.querySelector("#parameters").replaceChildren(...this.controls(declared, first));
+    const names = state.chain.map(({ name }) => name).join(" | ");
+    if (names !== this.names) this.build(names);
+    this.updates.forEach((update) => update());
+  }
+
+  /** Controls of this chain. */
+  build(names) {
+    this.names = names;
+    this.updates = [];
+    const focused = document.activeElement?.id;
     const offered = [...this.declared.values()].filter((of) => of.reads === null);
-    this.node.querySelector("#steps").replaceChildren(...offered.map((step) => this.step(step, steps)));
+    this.node.querySelector("#parameters").replaceChildren(...this.controls(this.state.chain[0].name));
+    this.node.querySelector("#steps").replaceChildren(...offered.map((step) => this.step(step)));
+    if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
   }
 
   /** The class that the present evidence speaks against: its name, or words for it; null where there is none. */
@@ -74,111 +88,106 @@ export class ExplainPanel {
     return this.className(first.parameters.against) ?? "the strongest other";
   }
 
-  /** A slider that is held would jump under the hand. */
-  busy() {
-    const active = document.activeElement;
-    return this.soon !== null || (active?.type === "range" && this.node.contains(active) && active.matches(":active"));
-  }
-
   className(target) {
     return /^\d+$/.test(String(target)) ? (this.labels[Number(target)] ?? target) : target;
   }
 
   /** A step after the explainer: a switch, and its parameters while it is on. */
-  step(declared, steps) {
-    const on = steps.find((of) => of.name === declared.name);
-    const box = element("input", { type: "checkbox", checked: Boolean(on), id: `step-${declared.name}` });
+  step({ name, shows }) {
+    const on = Boolean(this.called(name));
+    const box = element("input", { type: "checkbox", checked: on, id: `step-${name}` });
     box.addEventListener("change", () => {
-      const others = this.state.chain.filter((of) => of.name !== declared.name);
-      this.ask(box.checked ? [...others, link(declared.name)] : others);
+      const others = this.state.chain.filter((of) => of.name !== name);
+      this.ask(box.checked ? [...others, link(name)] : others);
     });
-    const label = element("label", { className: "switch", title: plain(declared.shows) });
-    label.append(box, declared.name);
+    const label = element("label", { className: "switch", title: plain(shows) });
+    label.append(box, name);
     const node = element("div", { className: "step" });
-    node.append(label, ...(on ? this.controls(declared, on) : []));
+    node.append(label, ...(on ? this.controls(name) : []));
     return node;
   }
 
-  controls(declared, chosen) {
-    return declared.parameters.map((parameter) => this.control(parameter, chosen));
+  called(name) {
+    return this.state.chain.find((of) => of.name === name);
   }
 
-  /** One parameter: a slider, a choice, a switch or a field, as its declaration says. */
-  control(parameter, chosen) {
-    const value = chosen.parameters[parameter.name] ?? parameter.default;
-    const id = `${chosen.name}-${parameter.name}`;
-    const output = element("output", { textContent: said(value) });
-    const set = (next, wait = 0) => {
-      output.textContent = said(next);
-      const changed = { ...chosen, parameters: { ...chosen.parameters, [parameter.name]: next } };
-      this.ask(this.state.chain.map((of) => (of.name === chosen.name ? changed : of)), wait);
+  controls(name) {
+    return this.declared.get(name).parameters.map((parameter) => this.control(name, parameter));
+  }
+
+  /** One parameter: a slider, a choice, a switch or a field, as its declaration says, and the way back. */
+  control(name, parameter) {
+    const set = (value, wait = 0) => {
+      const changed = { name, parameters: { ...this.called(name).parameters, [parameter.name]: value } };
+      this.ask(this.state.chain.map((of) => (of.name === name ? changed : of)), wait);
     };
-    const input = this.input(parameter, value, set);
-    input.id = id;
-    const label = element("label", { className: "parameter", htmlFor: id });
+    const { input, update } = this.input(parameter, set);
+    input.id = `${name}-${parameter.name}`;
+    const label = element("label", { className: "parameter", htmlFor: input.id });
     label.append(element("span", { textContent: parameter.name }), input);
+    const output = element("output");
     if (input.type === "range") label.append(output);
+    const words = `${parameter.name} as declared: ${said(parameter.default)}`;
+    const back = element("button", { type: "button", className: "back", textContent: "↺", title: words });
+    back.setAttribute("aria-label", words);
+    back.addEventListener("click", () => {
+      set(parameter.default);
+      input.focus();
+    });
+    this.updates.push(() => {
+      const value = this.called(name).parameters[parameter.name] ?? parameter.default;
+      update(value);
+      output.textContent = said(value);
+      if (input.type === "range") input.setAttribute("aria-valuetext", said(value));
+      back.hidden = value === parameter.default;
+    });
     const node = element("div", { className: "control" });
-    node.append(label);
-    if (value !== parameter.default) {
-      const back = element("button", { type: "button", className: "back", textContent: "↺", title: `As declared: ${said(parameter.default)}` });
-      back.setAttribute("aria-label", `${parameter.name} as declared: ${said(parameter.default)}`);
-      back.addEventListener("click", () => set(parameter.default));
-      node.append(back);
-    }
+    node.append(label, back);
     return node;
   }
 
-  input(parameter, value, set) {
-    const { kind, low, high } = parameter;
+  /** What sets one parameter, and how it is made to show a value. What somebody types or drags is left alone. */
+  input({ kind, choices, low, high }, set) {
     if (kind === "switch") {
-      const box = element("input", { type: "checkbox", checked: value });
-      box.addEventListener("change", () => set(box.checked));
-      return box;
+      const input = element("input", { type: "checkbox" });
+      input.addEventListener("change", () => set(input.checked));
+      return { input, update: (value) => (input.checked = value) };
     }
     if (kind === "choice") {
-      const select = element("select");
-      select.append(...parameter.choices.map((of) => element("option", { value: of, textContent: of })));
-      select.value = value;
-      select.addEventListener("change", () => set(select.value));
-      return select;
+      const input = element("select");
+      input.append(...choices.map((of) => element("option", { value: of, textContent: of })));
+      input.addEventListener("change", () => set(input.value));
+      return { input, update: (value) => (input.value = value) };
     }
     if (kind === "class" || kind === "layer") {
-      const empty = kind === "class" ? "the strongest other" : "the last";
-      const field = element("input", { type: "text", value: (kind === "class" ? this.className(value) : value) ?? "", placeholder: empty, autocomplete: "off" });
-      if (kind === "class") field.setAttribute("list", "labels");
-      field.addEventListener("change", () => set(field.value.trim() || null));
-      return field;
+      const input = element("input", { type: "text", placeholder: kind === "class" ? "the strongest other" : "the last", autocomplete: "off" });
+      if (kind === "class") input.setAttribute("list", "labels");
+      input.addEventListener("change", () => set(input.value.trim() || null));
+      const words = (value) => (kind === "class" ? this.className(value) : value) ?? "";
+      return { input, update: (value) => document.activeElement !== input && (input.value = words(value)) };
     }
     if (kind === "integer" && high - low > 100) {
-      const field = element("input", { type: "number", min: low, max: high, step: 1, value });
-      field.addEventListener("change", () => field.value !== "" && set(Number(field.value)));
-      return field;
+      const input = element("input", { type: "number", min: low, max: high, step: 1 });
+      input.addEventListener("change", () => input.value !== "" && set(Number(input.value)));
+      return { input, update: (value) => document.activeElement !== input && (input.value = value) };
     }
     const scale = new Scale(low, high, kind === "integer");
-    const slider = element("input", { type: "range", min: 0, max: scale.steps, step: 1, value: scale.position(value ?? (low + high) / 2) });
-    const words = () => slider.setAttribute("aria-valuetext", said(scale.value(Number(slider.value))));
-    words();
-    slider.addEventListener("input", () => {
-      words();
-      set(scale.value(Number(slider.value)), SOON_MS);
-    });
-    return slider;
+    const input = element("input", { type: "range", min: 0, max: scale.steps, step: 1 });
+    input.addEventListener("input", () => set(scale.value(Number(input.value)), SOON_MS));
+    const held = () => this.soon !== null || input.matches(":active");
+    return { input, update: (value) => held() || (input.value = scale.position(value ?? (low + high) / 2)) };
   }
 
   /** Ask for this chain. With `wait`, only the last of several is sent. */
   ask(chain, wait = 0) {
     const declared = this.declared.get(chain[0].name);
     const target = declared.class_blind ? null : this.target.value.trim() || null;
-    this.state = { ...this.state, chain, target };
     clearTimeout(this.soon);
-    const go = () => {
+    this.soon = setTimeout(() => {
       this.soon = null;
-      this.shown = null; // whatever comes of it is shown
       this.send({ chain, target });
-    };
-    if (wait) this.soon = setTimeout(go, wait);
-    else go();
+    }, wait);
+    this.paint({ chain, target, asked: true, refused: "" });
   }
 
   /** As the command line takes it. */

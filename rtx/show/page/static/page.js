@@ -8,7 +8,7 @@ const RETRY_MS = { first: 300, most: 5000 };
 
 const byId = (id) => document.getElementById(id);
 const tiles = new Map();
-const counts = { frames: 0, messages: 0, sent: 0 };
+const counts = { frames: 0, views: 0, sent: 0 };
 const controls = { overlay: recall("overlay", "on") === "on", opacity: Number(recall("opacity", "NaN")), truth: recall("truth", "off") === "on", display: recall("display", "") };
 let palette = new Uint8Array(768);
 let dim = 1;
@@ -279,7 +279,6 @@ function connect() {
   socket.binaryType = "arraybuffer";
   const mine = socket;
   socket.onmessage = ({ data }) => {
-    counts.messages += 1;
     if (typeof data !== "string") return receive(mine, data);
     const told = JSON.parse(data);
     if (told.type === "hello") welcome(told);
@@ -331,6 +330,7 @@ function welcome(hello) {
 
 async function receive(from, data) {
   heard = performance.now();
+  counts.views += 1;
   const end = 4 + new DataView(data).getUint32(0, true);
   const view = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, end - 4)));
   const size = view.heat[0] * view.heat[1];
@@ -461,8 +461,8 @@ window.rtx = Object.freeze({
   get frames() {
     return counts.frames;
   },
-  get messages() {
-    return counts.messages;
+  get views() {
+    return counts.views;
   },
   get sent() {
     return counts.sent;
