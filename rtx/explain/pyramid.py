@@ -2,7 +2,9 @@
 
 # No `from __future__ import annotations` here: the parameters' annotations are read when the functions are declared.
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 from rtx.explain.registry import Range, explainer
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
     from rtx.link.wire import Cells
     from rtx.nets.forward import Forward
-    from rtx.nets.tape import Node
+    from rtx.nets.tape import Convolution, Node
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Layer:
     """Their input: N C t h w."""
     kept: "Tensor"
     """Which of its channels matter to which kernel: N K C, bool."""
+    counted: "Tensor"
+    """What each channel counts in the layer's map: N C, over the kernels the sum of its share in their means."""
     cells: "Cells"
     """Where its input's cells lie in the clip."""
     below: "tuple[Layer, ...]"
@@ -31,28 +35,21 @@ class Layer:
     @property
     def channels(self) -> "Tensor":
         """Channels that matter to any kernel: N C, bool."""
-        return self.kept.any(dim=1)
+        return self.counted > 0
 
     @property
     def relevance(self) -> "Tensor":
         """The layer's map N t h w: sum over its kernels of the mean of their channels' maps."""
         from rtx.explain.features import sum_over_channels
 
-        return sum_over_channels(self.shares.sum(dim=1), self.seen)
+        return sum_over_channels(self.counted, self.seen)
 
     def kernel(self, number: int) -> "Tensor":
         """One kernel's map N t h w: the mean of its channels' maps."""
         from rtx.explain.features import sum_over_channels
 
-        return sum_over_channels(self.shares[:, number], self.seen)
-
-    @property
-    def shares(self) -> "Tensor":
-        """What each channel counts in each kernel's mean: N K C."""
-        from rtx.nets.forward import exact
-
-        kept = self.kept.to(exact(self.seen[:0]).dtype)
-        return kept / kept.sum(dim=2, keepdim=True).clamp(min=1)
+        kept = self.kept[:, number].to(self.counted)
+        return sum_over_channels(kept / kept.sum(dim=1, keepdim=True).clamp(min=1), self.seen)
 
 
 @explainer(reads="layer inputs", paper="Stergiou et al. 2019, Class Feature Pyramids for Video Explanation, Eq. 1 to 3")
@@ -66,18 +63,24 @@ def pyramid(
     "> 0", which would keep all; its code and its thresholds (0.55 to 0.84) are as here. With `depth=0` the map is that
     of the features; else it is the sum over the branches that many convolutions down, each placed where its cells lie.
     """
+    from rtx.explain.features import sum_over_channels
     from rtx.explain.placing import upsample_at
 
     layers = [tree(forward, forward.theta if theta is None else theta, depth)]
     for _ in range(depth):
         layers = [below for layer in layers for below in layer.below] or layers
-    alike: dict[object, tuple[Cells, Tensor]] = {}
+    # A map is linear in what channels count: those of one input are added before it is read, and those of one size and
+    # place before they are enlarged.
+    inputs: dict[Tensor, tuple[Cells, Tensor]] = {}
     for layer in layers:
-        r = layer.relevance
-        key = r.shape, layer.cells.stride, layer.cells.centre
-        alike[key] = layer.cells, alike[key][1] + r if key in alike else r
-    maps = [upsample_at(forward, cells, r) for cells, r in alike.values()]
-    return sum(maps[1:], maps[0])
+        counted = inputs[layer.seen][1] + layer.counted if layer.seen in inputs else layer.counted
+        inputs[layer.seen] = layer.cells, counted
+    maps: dict[object, tuple[Cells, Tensor]] = {}
+    for seen, (cells, counted) in inputs.items():
+        r = sum_over_channels(counted, seen)
+        maps[r.shape, cells] = cells, maps[r.shape, cells][1] + r if (r.shape, cells) in maps else r
+    first, *others = (upsample_at(forward, cells, r) for cells, r in maps.values())
+    return sum(others, first)
 
 
 def tree(forward: "Forward", theta: float, depth: int) -> Layer:
@@ -85,22 +88,22 @@ def tree(forward: "Forward", theta: float, depth: int) -> Layer:
     import torch
 
     from rtx.errors import UserError
+    from rtx.nets.forward import Staged
     from rtx.nets.places import on_pixels
     from rtx.nets.tape import Tape, node_of
 
     if forward.weight is None:
         raise UserError("a pyramid starts from a head of pooling and one linear layer; this network has none")
     with torch.no_grad():
-        from rtx.nets.forward import Staged
-
         tape = Tape(constant=isinstance(forward.whole, Staged))
         recorded = forward.record((forward.whole.last,), tape, on_pixels).also
-        features = recorded.detach()
+        features, mean = recorded.detach(), cache(_mean)
         # The class is the only kernel here: W[c] * mean(A).
-        weight = forward.weight[forward.target].clone()[:, None]
-        kept = _reached(weight * _mean(features)[:, None], torch.ones_like(weight[0], dtype=torch.bool), theta)
-        layers = _below(forward, node_of(recorded), kept.any(dim=1), theta, depth)
-        return Layer(features, kept, _cells(forward, recorded), layers)
+        scores = (forward.weight[forward.target] * mean(features))[:, None]
+        kept = _reached(scores, theta)
+        counted = (kept.to(scores) / kept.sum(dim=2, keepdim=True).clamp(min=1))[:, 0]
+        layers = _below(forward, node_of(recorded), counted > 0, theta, depth, mean)
+        return Layer(features, kept, counted, _cells(forward, recorded), layers)
 
 
 def _cells(forward: "Forward", seen: "Tensor") -> "Cells":
@@ -110,8 +113,10 @@ def _cells(forward: "Forward", seen: "Tensor") -> "Cells":
     return forward.whole.inner(size, tuple(seen.shape[2:]), cells_of(seen, size))
 
 
-def _below(forward: "Forward", node: "Node", kernels: "Tensor", theta: float, depth: int) -> tuple[Layer, ...]:
-    """The layers below whose kernels (N K, bool) are to be followed."""
+def _below(
+    forward: "Forward", node: "Node", kernels: "Tensor", theta: float, depth: int, mean: "Callable[[Tensor], Tensor]"
+) -> tuple[Layer, ...]:
+    """The layers below whose kernels (N K, bool) are to be followed. `mean`: of an input's channels, N C."""
     import torch
 
     from rtx.nets.tape import Clip, Convolution, Join, Sum
@@ -119,31 +124,40 @@ def _below(forward: "Forward", node: "Node", kernels: "Tensor", theta: float, de
     if depth == 0 or isinstance(node, Clip):
         return ()
     if isinstance(node, Sum):
-        return tuple(layer for source in node.sources for layer in _below(forward, source, kernels, theta, depth))
+        return tuple(of for branch in node.sources for of in _below(forward, branch, kernels, theta, depth, mean))
     if isinstance(node, Join):
         parts = zip(node.sources, torch.split(kernels, list(node.sizes), dim=1), strict=True)
-        return tuple(layer for source, part in parts for layer in _below(forward, source, part, theta, depth))
+        return tuple(of for branch, part in parts for of in _below(forward, branch, part, theta, depth, mean))
     assert isinstance(node, Convolution)
-    # Each kernel in its own group's channels: K C.
-    kernel = node.kernel
-    k, width = kernel.shape
-    groups = torch.eye(node.groups, dtype=torch.bool, device=kernel.device)[:, None, :, None]
-    own = groups.expand(-1, k // node.groups, -1, width).reshape(k, -1)
-    spread = own * kernel.repeat(1, node.groups)
-    kept = _reached(_mean(node.seen)[:, None] * spread, own, theta) & kernels[:, :, None]
-    below = _below(forward, node.source, kept.any(dim=1), theta, depth - 1)
-    return (Layer(node.seen, kept, _cells(forward, node.seen), below),)
+    kept, counted = _step_back(mean(node.seen), node, kernels, theta)
+    below = _below(forward, node.source, counted > 0, theta, depth - 1, mean)
+    return (Layer(node.seen, kept, counted, _cells(forward, node.seen), below),)
 
 
-def _reached(scores: "Tensor", own: "Tensor", theta: float) -> "Tensor":
-    """Scores N K C scaled from least to most over each kernel's own channels (K C): which reach theta."""
+def _step_back(activity: "Tensor", node: "Convolution", followed: "Tensor", theta: float) -> "tuple[Tensor, Tensor]":
+    """Of channels' means N C and a layer of kernels, of which some are followed (N K): kept N K C, counted N C."""
+    (n, channels), (k, width) = activity.shape, node.weight.shape[:2]
+    # Only kernels that some clip follows.
+    rows = followed.any(dim=0).nonzero()[:, 0]
+    group = rows // (k // node.groups)
+    scores = activity.view(n, node.groups, width).index_select(1, group) * node.kernels(rows)
+    reached = _reached(scores, theta, followed.index_select(1, rows)[:, :, None])
+    kept = followed.new_zeros(n, k, node.groups, width)
+    kept[:, rows, group] = reached
+    shares = reached.to(activity)
+    shares /= shares.sum(dim=2, keepdim=True).clamp(min=1)
+    counted = activity.new_zeros(n, node.groups, width).index_add_(1, group, shares)
+    return kept.view(n, k, channels), counted.view(n, channels)
+
+
+def _reached(scores: "Tensor", theta: float, followed: "Tensor | bool" = True) -> "Tensor":
+    """Scores N K C scaled from least to most over the channels of each kernel that is followed: which reach theta."""
     import torch
 
-    least = torch.where(own, scores, torch.inf).amin(dim=2, keepdim=True)
-    most = torch.where(own, scores, -torch.inf).amax(dim=2, keepdim=True)
+    least, most = scores.amin(dim=2, keepdim=True), scores.amax(dim=2, keepdim=True)
     # Where there is but one channel, as in a depthwise convolution, it is the one.
-    alone = own.sum(dim=1, keepdim=True) == 1
-    return (scores - least >= theta * (most - least)) & ((most > least) | alone) & own
+    some = ((most > least) | (scores.shape[2] == 1)) & followed
+    return scores >= torch.lerp(least, most, theta).where(some, torch.inf)
 
 
 def _mean(a: "Tensor") -> "Tensor":

@@ -137,6 +137,8 @@ def exact(x: Tensor) -> Tensor:
 Layer = tuple[int, int] | tuple[int, int, int]
 """Kernel and stride along one axis, and the padding before it; without that, SAME padding."""
 Layers = Sequence[Layer]
+Along = tuple[int, float, float]
+"""On one axis: how many cells, their stride, the centre of the first."""
 
 
 class Network(nn.Module):
@@ -194,6 +196,8 @@ class Staged(Network):
     bias: Tensor
     chosen: str | None = None
     """The stage that gives the features, where that is not the last."""
+    _walked: tuple[tuple[int, int, int], dict[str, list[Along]]] | None = None
+    """Where cells lie after each stage, for the last size of a clip: to follow them takes longer than an explainer."""
 
     @property
     def names(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -261,13 +265,15 @@ class Staged(Network):
         named = (name for name in self.names if self.shape(input_size, name) == shape != input_size)
         return next((self.cells(input_size, name) for name in named), followed)
 
-    def _followed(self, input_size: tuple[int, int, int], stage: str | None) -> list[tuple[int, float, float]]:
-        names = list(self.stages)
-        before = names[: names.index(stage or self.last) + 1]
-        return [
-            follow(size, [layer for name in before for layer in self.axes(name)[axis]])
-            for axis, size in enumerate(input_size)
-        ]
+    def _followed(self, input_size: tuple[int, int, int], stage: str | None) -> list[Along]:
+        """Cells along t, y, x after this stage."""
+        if self._walked is None or self._walked[0] != input_size:
+            after: dict[str, list[Along]] = {}
+            at: list[Along] = [(size, 1, 0.0) for size in input_size]
+            for name in self.stages:
+                at = after[name] = [follow(along, layers) for along, layers in zip(at, self.axes(name), strict=True)]
+            self._walked = input_size, after
+        return self._walked[1][stage or self.last]
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -276,9 +282,9 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def follow(size: int, layers: Layers) -> tuple[int, float, float]:
-    """Cells, stride and centre of the first cell after these layers, on one axis."""
-    jump, centre = 1, 0.0
+def follow(along: Along, layers: Layers) -> Along:
+    """Cells on one axis after these layers."""
+    size, jump, centre = along
     for kernel, stride, *explicit in layers:
         before = explicit[0] if explicit else same_padding(size, kernel, stride)[0]
         centre += ((kernel - 1) / 2 - before) * jump

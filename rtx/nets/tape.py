@@ -34,13 +34,13 @@ class Convolution:
     """K C/groups t h w."""
     groups: int
     constant: bool
-    scale: Tensor | float = 1.0
+    scale: Tensor | None = None
     """BatchNorm's, of each kernel: K 1."""
 
-    @property
-    def kernel(self) -> Tensor:
-        """Mean over each kernel's volume, with BatchNorm's scale: K C/groups."""
-        return (_remembered(self.weight) if self.constant else _mean(self.weight)) * self.scale
+    def kernels(self, rows: Tensor) -> Tensor:
+        """Means over the volumes of these kernels, with BatchNorm's scale: R C/groups."""
+        means = (_remembered(self.weight) if self.constant else _mean(self.weight)).index_select(0, rows)
+        return means if self.scale is None else means * self.scale.index_select(0, rows)
 
 
 @dataclass(eq=False)
@@ -98,7 +98,8 @@ class Tape(Places):
         # Of a gate and what goes through it, the latter.
         node = node_of(max(clips, key=lambda x: x[0, 0].numel()))
         if func is F.batch_norm and isinstance(node, Convolution):
-            return replace(node, scale=node.scale * _scale(*args[1:], **kwargs)[:, None])
+            scale = _scale(*args[1:], **kwargs)[:, None]
+            return replace(node, scale=scale if node.scale is None else node.scale * scale)
         return node
 
     def _convolution(
