@@ -106,14 +106,22 @@ def zennit_deep_taylor(network: nn.Module, low: float, high: float) -> Peer:
     """Deep Taylor decomposition by the composite that is that: EpsilonPlus and EpsilonGammaBox are not."""
     with stand_ins():
         from zennit.composites import SpecialFirstLayerMapComposite
-        from zennit.rules import Norm, Pass, ZBox, ZPlus
+        from zennit.core import BasicHook
+        from zennit.layer import Sum
+        from zennit.rules import NoMod, Norm, Pass, ZBox, ZPlus
         from zennit.types import Activation, AvgPool, Convolution, Linear
 
     plus = ZPlus(zero_params="bias")
+    # Of branches that are added only what is positive counts; zennit's own `Norm` divides by a sum that may be zero.
+    added = BasicHook(
+        input_modifiers=[lambda x: x.clamp(min=0)], param_modifiers=[NoMod(param_keys=[])],
+        output_modifiers=[lambda out: out], gradient_mapper=lambda given, outs: given / (outs[0] + 1e-30),
+        reducer=lambda parts, gradients: parts[0] * gradients[0],
+    )  # fmt: skip
 
     def composite(clip: Tensor) -> Any:
         box = ZBox(torch.full_like(clip, low), torch.full_like(clip, high), zero_params="bias")
-        layers = [(Activation, Pass()), (AvgPool, Norm()), (Convolution, plus), (Linear, plus)]
+        layers = [(Activation, Pass()), (AvgPool, Norm()), (Convolution, plus), (Linear, plus), (Sum, added)]
         return SpecialFirstLayerMapComposite(layers, [(Convolution, box)])
 
     return _zennit(network, composite)

@@ -292,6 +292,10 @@ def _relu(at: Propagating, func: Any, x: Tensor, inplace: bool = False) -> Tenso
 def _max_pool(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -> Tensor:
     if at.rules.pooling == "winner":
         return func(x, *about, **named)  # type: ignore[no-any-return]
+    if func in _ADAPTIVE:
+        average_pool = _ADAPTIVE[func]
+        size = about[0] if about else named["output_size"]
+        return at.share(lambda x: func(x, size), Made((_counts(at, x),), lambda x: average_pool(x, size)), x)
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
     said = dict(zip(names, about, strict=False)) | named
     average = {
@@ -345,13 +349,18 @@ def _less(at: Propagating, func: Any, x: Any, constant: Any) -> Tensor:
 
 
 _WEIGHTED = frozenset({F.conv1d, F.conv2d, F.conv3d, F.linear, F.batch_norm, Tensor.requires_grad_})
+_ADAPTIVE: dict[Any, Callable[..., Tensor]] = {
+    F.adaptive_max_pool1d: F.adaptive_avg_pool1d,
+    F.adaptive_max_pool2d: F.adaptive_avg_pool2d,
+    F.adaptive_max_pool3d: F.adaptive_avg_pool3d,
+}
 _ADDS_IN_PLACE = frozenset({Tensor.add_, Tensor.__iadd__})
 
 _OPERATIONS: dict[Any, Callable[..., Tensor]] = {
     **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, F.linear), _weighted),
     F.batch_norm: _batch_norm,
     **dict.fromkeys(RELU, _relu),
-    **dict.fromkeys((F.max_pool1d, F.max_pool2d, F.max_pool3d), _max_pool),
+    **dict.fromkeys((F.max_pool1d, F.max_pool2d, F.max_pool3d, *_ADAPTIVE), _max_pool),
     **dict.fromkeys(
         (
             F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,

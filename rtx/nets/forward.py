@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -196,8 +197,6 @@ class Staged(Network):
     bias: Tensor
     chosen: str | None = None
     """The stage that gives the features, where that is not the last."""
-    _walked: tuple[tuple[int, int, int], dict[str, list[Along]]] | None = None
-    """Where cells lie after each stage, for the last size of a clip: to follow them takes longer than an explainer."""
 
     @property
     def names(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -267,13 +266,18 @@ class Staged(Network):
 
     def _followed(self, input_size: tuple[int, int, int], stage: str | None) -> list[Along]:
         """Cells along t, y, x after this stage."""
-        if self._walked is None or self._walked[0] != input_size:
-            after: dict[str, list[Along]] = {}
+        known = _FOLLOWED.get(self)
+        if known is None or known[0] != input_size:
             at: list[Along] = [(size, 1, 0.0) for size in input_size]
+            after: dict[str, list[Along]] = {}
             for name in self.stages:
                 at = after[name] = [follow(along, layers) for along, layers in zip(at, self.axes(name), strict=True)]
-            self._walked = input_size, after
-        return self._walked[1][stage or self.last]
+            known = _FOLLOWED[self] = input_size, after
+        return known[1][stage or self.last]
+
+
+_FOLLOWED: MutableMapping[Staged, tuple[tuple[int, int, int], dict[str, list[Along]]]] = WeakKeyDictionary()
+"""Cells after each stage of a network, for the last size of a clip: to follow them takes longer than an explainer."""
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

@@ -104,6 +104,24 @@ def test_guided_backprop_is_captums(kind: type[Staged]):
     torch.testing.assert_close(guided_backprop(forward), expected.abs().amax(dim=1).detach())
 
 
+def test_guided_grad_cam_is_captums_where_it_enlarges_alike():
+    """Captum's Grad-CAM is signed until it is enlarged, and it enlarges evenly; so it is taken apart here."""
+    attr = pytest.importorskip("captum.attr", reason="pip install --no-deps captum==0.7.0")
+    network, clip = a_net(Plain).requires_grad_(True), a_clip()
+    forward = forward_of(network, clip)
+    theirs = copy.deepcopy(network)
+    for module in theirs.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        leaf, target = clip.clone().requires_grad_(), forward.target.clone()
+        guided = attr.GuidedBackprop(theirs).attribute(leaf, target=target)
+        where = attr.LayerGradCam(theirs, theirs.stages["three"]).attribute(leaf, target=target, relu_attributions=True)
+    expected = upsample(forward, where[:, 0].detach()) * guided.abs().amax(dim=1).detach()
+    torch.testing.assert_close(guided_grad_cam(forward), expected, rtol=1e-4, atol=1e-9)
+
+
 def plain_grad_cam(a: np.ndarray, g: np.ndarray) -> np.ndarray:
     relevance = np.zeros(a.shape[1:])
     for k in range(len(a)):

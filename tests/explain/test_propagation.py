@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.peers import stand_ins, zennit_deep_taylor, zennit_excitation
 from rtx.errors import UserError
@@ -91,16 +92,54 @@ def test_dtd_is_its_rules_layer_by_layer():
     np.testing.assert_allclose(dtd(forward).relevance[0].numpy(), expected, rtol=1e-9, atol=1e-15)
 
 
-def test_dtd_is_zennits():
+class Added(nn.Module):
+    """A residual block whose sum is a module, as zennit needs it, with BatchNorm folded into the convolutions."""
+
+    def __init__(self, block: Block, added: nn.Module):
+        super().__init__()
+        (one, norm_one, _), (two, norm_two) = block.one, block.two
+        self.main = nn.Sequential(folded(one, norm_one), nn.ReLU(), folded(two, norm_two))
+        self.short = nn.Identity() if block.short is None else folded(*block.short)
+        self.added, self.relu = added, nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        relevant: torch.Tensor = self.relu(self.added(torch.stack((self.main(x), self.short(x)), dim=-1)))
+        return relevant
+
+
+def folded(layer: nn.Conv3d, norm: nn.BatchNorm3d) -> nn.Conv3d:
+    return fuse_conv_bn_eval(layer, norm)
+
+
+def in_modules(network: Staged, added: type[nn.Module]) -> nn.Module:
+    """The same network, of modules alone."""
+    if isinstance(network, Plain):
+        return network
+    assert isinstance(network, Pooled)
+    head = nn.Linear(network.weight.shape[1], len(network.weight))
+    head.weight, head.bias = network.weight, network.bias
+    stages: list[nn.Module] = []
+    if isinstance(network, Residual):
+        stem, first, second = network.stages["stem"], network.stages["one"], network.stages["two"]
+        stages = [folded(stem[0], stem[1]), nn.ReLU(), *(Added(block, added()) for block in (*first, second))]
+    else:
+        stages = list(network.stages.values())
+    return nn.Sequential(*stages, nn.AdaptiveAvgPool3d(1), nn.Flatten(), head)
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_dtd_is_zennits(kind: type[Staged]):
     """With the composite that is deep Taylor decomposition there: EpsilonPlus and EpsilonGammaBox are not."""
     with stand_ins():
-        pytest.importorskip("zennit", reason="pip install --no-deps zennit==0.5.1")
-    network, clip = a_net(Plain, dtype=torch.float64), a_clip(2, dtype=torch.float64)
-    theirs = zennit_deep_taylor(network, -1.0, 1.0)
+        zennit = pytest.importorskip("zennit.layer", reason="pip install --no-deps zennit==0.5.1")
+    network, clip = a_net(kind, dtype=torch.float64), a_clip(2, dtype=torch.float64)
+    same = in_modules(network, zennit.Sum).eval()  # Its denominators are 1e-6 larger.
+    torch.testing.assert_close(same(clip), network(clip))
+    theirs = zennit_deep_taylor(same, -1.0, 1.0)
     for i in range(2):
         forward = forward_of(network, clip[i : i + 1])
         expected = theirs(forward.clip, int(forward.target))
-        torch.testing.assert_close(dtd(forward).relevance, expected, rtol=1e-3, atol=1e-7)
+        torch.testing.assert_close(dtd(forward).relevance, expected, rtol=1e-3, atol=5e-7)
 
 
 def test_excitation_backprop_is_zennits():
@@ -223,6 +262,68 @@ def test_lrp_is_finite_and_signed_where_its_rule_is(kind: type[Staged], rule):
     found = lrp(forward_of(a_net(kind), a_clip(2)), rule=rule).relevance
     assert found.shape == (2, 8, 24, 24)
     assert torch.isfinite(found).all()
+
+
+def divided(parts: np.ndarray, relevance: np.ndarray, epsilon: float) -> np.ndarray:
+    """Relevance J of outputs to the inputs I that made them (J I), denominators kept away from zero."""
+    z = parts.sum(axis=1)
+    back = np.zeros(parts.shape[1])
+    for j in range(len(parts)):
+        away = epsilon * np.abs(z).max() * (1 if z[j] >= 0 else -1)
+        back += parts[j] / (z[j] + away) * relevance[j]
+    return back
+
+
+@pytest.mark.parametrize("rule", ["composite", "epsilon"])
+def test_lrp_is_its_rules_layer_by_layer(rule: str):
+    network = a_net(Mini, dtype=torch.float64)
+    clip = torch.rand(1, 3, *SMALL, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    forward, epsilon = forward_of(network, clip), 0.01
+    one, two = network.stages["one"][0], network.stages["two"][0]
+    after = F.relu(one(clip))
+    pooled, winners = F.max_pool3d(after, 2, return_indices=True)
+    features = F.relu(two(pooled))
+    (channels, t, h, w), x1 = features.shape[1:], pooled.numpy().ravel()
+    per_frame = features[0].numpy().mean(axis=(2, 3))
+    c = int(forward.target[0])
+    of_means = divided(
+        (network.weight[c].numpy() * per_frame.mean(axis=1))[None], forward.logits[0, c : c + 1].numpy(), epsilon
+    )
+    # The mean over frames, then that over places: what was positive counts.
+    of_frames = divided(np.kron(np.eye(channels), np.ones(t)) * per_frame.ravel() / t, of_means, epsilon)
+    spread = np.kron(np.eye(channels * t), np.ones(h * w)) * features.numpy().ravel() / (h * w)
+    r2 = divided(spread, of_frames, epsilon)
+
+    def parts(weight: np.ndarray, x: np.ndarray, of_clip: bool = False) -> np.ndarray:
+        if rule == "epsilon":
+            return weight * x
+        up, down = np.maximum(weight, 0), np.minimum(weight, 0)
+        return up * (x + 1) + down * (x - 1) if of_clip else up * np.maximum(x, 0)
+
+    r1 = divided(parts(matrix(two, tuple(pooled.shape[1:])), x1), r2, epsilon)
+    r0 = np.zeros(after[0].numel())
+    for channel in range(4):
+        for place in np.ndindex(*pooled.shape[2:]):
+            r0[channel * int(np.prod(SMALL)) + int(winners[0, channel][place])] += r1.reshape(pooled.shape[1:])[
+                channel
+            ][place]
+    back = divided(parts(matrix(one, (3, *SMALL)), clip.numpy().ravel(), of_clip=True), r0.ravel(), epsilon)
+    found = lrp(forward, rule=rule, epsilon=epsilon).relevance[0]  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.numpy(), back.reshape(3, *SMALL).sum(axis=0), rtol=1e-8, atol=1e-13)
+
+
+@pytest.mark.parametrize("pooling", ["winner", "proportional"])
+def test_adaptive_max_pooling_is_max_pooling(pooling: str):
+    class Adaptive(Mini):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stages["one"][2] = nn.AdaptiveMaxPool3d((2, 3, 3))
+
+    clip = torch.rand(2, 3, *SMALL, dtype=torch.float64) * 2 - 1
+    adaptive, plain = (a_net(kind, dtype=torch.float64) for kind in (Adaptive, Mini))
+    plain.load_state_dict(adaptive.state_dict())
+    found, expected = (dtd(forward_of(of, clip), pooling=pooling).relevance for of in (adaptive, plain))
+    torch.testing.assert_close(found, expected)
 
 
 def test_epsilon_without_biases_and_with_little_epsilon_is_gradient_times_input():
