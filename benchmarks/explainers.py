@@ -2,7 +2,8 @@
 
 Time: (classify + explain) / classify, in alternating pairs in one process; what lies below the noise of that is timed
 apart and stated as a share of the forward pass. Memory: the peak beyond the network's own, in a process of its own.
-`python -m benchmarks.explainers [--networks c3d,r3d-18,i3d] [--rounds 9]`
+`python -m benchmarks.explainers [--networks c3d,r3d-18,i3d] [--rounds 9]`; `--methods pyramid` measures only that anew,
+and keeps it with its commit among what was measured before.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from torch import Tensor
 
 import rtx
 from benchmarks import peers
-from benchmarks.record import keep, show
+from benchmarks.record import RESULTS, commit, keep, show
 from rtx.engine.torch_backend import cores
 from rtx.explain.registry import DECLARED, parse
 from rtx.explain.run import explain
@@ -64,26 +65,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--networks", default="c3d,r3d-18,i3d")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--methods", help="Only these anew, among the results that are there.")
     parser.add_argument("--memory", metavar="NETWORK", help="Only its peaks, as JSON: run in a process of its own.")
     wanted = parser.parse_args()
     torch.set_num_threads(cores())
     if wanted.memory:
         print(json.dumps(_peaks(wanted.memory)))
         return
-    networks = {name: measure(name, wanted.rounds) for name in wanted.networks.split(",")}
+    methods = wanted.methods.split(",") if wanted.methods else OURS
+    networks = {name: measure(name, wanted.rounds, methods) for name in wanted.networks.split(",")}
     for name, of in networks.items():
         _show(name, of)
+    if wanted.methods:
+        _put_among(networks)
+        return
     goals = {"ratio": GOALS, "explain-only, % of the forward pass": GOAL_SHARES, "ms beyond the forward pass": GOAL_MS}
     keep("explainers", {"precision": "fp32", "batch": 1, "goals": goals, "networks": networks})
 
 
-def measure(name: str, rounds: int) -> dict[str, Any]:
-    """All methods on one network."""
+def _put_among(networks: dict[str, Any]) -> None:
+    """These methods in place of what is known of them, each with the forward pass and the commit of its own."""
+    path = RESULTS / "explainers.json"
+    known = json.loads(path.read_text())
+    for name, of in networks.items():
+        for method, by in of["methods"].items():
+            by["rtx"] |= {"commit": commit(), "forward_ms": of["forward_ms"]}
+            known["networks"][name]["methods"][method] = by
+    path.write_text(json.dumps(known, indent=2) + "\n")
+
+
+def measure(name: str, rounds: int, chosen: Sequence[str]) -> dict[str, Any]:
+    """These methods on one network."""
     subject = Subject(name)
     forward_ms: list[float] = []
     methods: dict[str, Any] = {}
     peaks = peaks_in_child(name)
-    for method in OURS:
+    for method in chosen:
         made: dict[str, peers.Peer] = {"rtx": subject.ours(method)}
         failed: dict[str, str] = {}
         for peer, make in PEERS.get(method, {}).items():

@@ -41,6 +41,15 @@ def numbers() -> str:
     return "\n".join([*lines, "", about, "GPU: not measured.", "", *_costs(costs), "", *_by_action(places)])
 
 
+def _commits(costs: dict[str, Any]) -> str:
+    """Which were measured: that of the run, and those of methods that were measured again."""
+    again = {
+        f"`{method}` {by['rtx']['commit']}"
+        for of in costs["networks"].values() for method, by in of["methods"].items() if "commit" in by["rtx"]
+    }  # fmt: skip
+    return ", ".join([f"commit {costs['commit']}", *sorted(again)])
+
+
 def _handover_rows(handover: dict[str, Any]) -> list[Row]:
     names = ("ring", "imagezmq", "pyzmq", "ring, copied")
     ring, imagezmq, zmq, copied = (handover["quick"][name] for name in names)
@@ -137,7 +146,7 @@ def _costs(result: dict[str, Any]) -> list[str]:
     lines = [
         "What explaining costs: (classify + explain) / classify, in alternating pairs, in brackets the best of other "
         "packages in the same run. What lies near the noise is timed apart: in per cent of the forward pass, or in ms "
-        f"after the logits are there. One clip, fp32, {machine['cores']} cores, commit {result['commit']}; C3D and "
+        f"after the logits are there. One clip, fp32, {machine['cores']} cores, {_commits(result)}; C3D and "
         "R3D-18 with random weights at 16x112x112, I3D at 16x224x224.",
         "", f"| explainer | {' | '.join(heads)} | at most |", f"| --- |{' --- |' * (len(heads) + 1)}",
     ]  # fmt: skip
