@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rtx.api import Result
     from rtx.engine.window import Clip
     from rtx.link.wire import Truth
+    from rtx.nets.cards import Card
 
 app = typer.Typer(
     help="See what a video network looks at, while it looks: live heatmaps for action recognition.",
@@ -303,18 +305,19 @@ def list_models() -> None:
         card = cards.card(name)
         clip = card.clip
         shape = f"{clip.frames} frames over {(clip.frames - 1) * clip.stride_ms / 1000:.1f} s, {clip.size} px"
-        grid.add_row(
-            name,
-            card.title,
-            shape,
-            str(len(card.labels)),
-            "part of rtx"
-            if card.weights and card.weights.source is None
-            else "in the cache"
-            if card.here
-            else "not fetched yet",
-        )
+        grid.add_row(name, card.title, shape, str(len(card.labels) or "-"), _whose(card))
     console.print(grid)
+
+
+def _whose(card: Card) -> str:
+    """Where a model's weights are, in words."""
+    if card.bare:
+        return "none to fetch: rtx models add"
+    if card.home:
+        return "yours"
+    if card.weights is not None and card.weights.source is None:
+        return "part of rtx"
+    return "in the cache" if card.here else "not fetched yet"
 
 
 @models.command("show")
@@ -324,7 +327,12 @@ def show_model(name: str) -> None:
 
     card = cards.card(name)
     console.print(f"[bold]{card.name}[/]: {card.title}\n{card.paper}")
-    if card.weights is None:
+    if card.bare:
+        console.print(
+            f"weights: none that rtx can fetch; published by {card.published}\n"
+            f"         rtx models add CHECKPOINT --arch {card.architecture} --labels FILE", soft_wrap=True,
+        )  # fmt: skip
+    elif card.weights is None:
         console.print("weights: the network brings its own")
     else:
         origin = card.weights.source.package if card.weights.source else "part of rtx"
@@ -337,6 +345,35 @@ def show_model(name: str) -> None:
         console.print(f"{len(card.labels)} classes: {escape(', '.join(card.labels))}")
     else:
         console.print("classes: by number; a labels.txt beside its card names them")
+
+
+@models.command("add")
+def add_model(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A state dict: .pth, .pt, .safetensors.")],
+    arch: Annotated[str, typer.Option("--arch", help="Its architecture, see [bold]rtx models list[/]: r3d_18, ...")],
+    labels: Annotated[Path, typer.Option("--labels", help="A text file: a class's name on each line.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="What to call it. [dim](default: the file's name)[/]")
+    ] = None,
+    clip: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--clip", metavar="KEY=VALUE", help="What it was trained on, e.g. stride_ms=40, mean=[114,107,99]."
+        ),
+    ] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Option("--argument", metavar="KEY=VALUE", help="Of the architecture, e.g. shortcut=A.")
+    ] = None,
+) -> None:
+    """Make a model of your own checkpoint: opened without running anything in it, kept beside a card."""
+    from rtx.config import pairs
+    from rtx.nets.add import add
+
+    called = name or re.sub(r"[^a-z0-9_-]+", "-", checkpoint.stem.lower()).strip("-")
+    card = add(checkpoint, arch, labels, called, pairs("--clip", clip or []), pairs("--argument", arguments or []))
+    console.print(
+        f"{card.name}: {card.title}, {len(card.labels)} classes; rtx run 0 --model {card.name}", soft_wrap=True
+    )
 
 
 @models.command("pull")

@@ -187,6 +187,17 @@ def _set(tree: dict[str, Any], change: str) -> None:
     node[path[-1]] = value
 
 
+def pairs(option: str, changes: list[str]) -> dict[str, Any]:
+    """`KEY=VALUE` of an option that may stand several times. UserError."""
+    found = {}
+    for change in changes:
+        key, separator, text = change.partition("=")
+        if not separator or not key.strip():
+            raise UserError(f"{option} {change!r}: expected key=value")
+        found[key.strip()] = _value(text.strip())
+    return found
+
+
 def _value(text: str) -> Any:
     """A TOML value where it reads as one, else the bare text, so that --set worker.model=i3d-k400 needs no quotes."""
     try:

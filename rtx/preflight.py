@@ -86,7 +86,7 @@ def check_explain(
 def check_model(model: str, layer: str | None, explainer: str, target: str | None, console: Console) -> None:
     card = cards.card(model, layer)
     chain_for(explainer, target, card.labels)
-    if card.weights is None:
+    if card.foreign:
         return
     if not card.here:
         with console.status(f"fetching the weights of {model} (once)"):

@@ -12,6 +12,14 @@ MODELS = _ROOT / "models"
 PIPELINES = _ROOT / "pipelines"
 
 
+def own_models() -> Path:
+    """The user's own models: `$RTX_MODELS`, else `$XDG_DATA_HOME/rtx/models`, else `~/.local/share/rtx/models`."""
+    if chosen := os.environ.get("RTX_MODELS"):
+        return Path(chosen)
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "rtx" / "models"
+
+
 def cache() -> Path:
     """The user's cache folder of rtx: `$RTX_CACHE`, else `$XDG_CACHE_HOME/rtx`, else `~/.cache/rtx`."""
     if chosen := os.environ.get("RTX_CACHE"):

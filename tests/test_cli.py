@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from rtx.cli import main
+from rtx.cli import app, main
 from rtx.errors import UserError
 from rtx.show.sinks import Mp4
 from rtx.show.view import View
@@ -113,7 +114,7 @@ MISTAKES = {
     "explain a pattern": (["explain", "synthetic:?fps=9"], "use rtx run"),
     "explain on no device": (["explain", "x.mp4", "--device", "tpu"], "unknown device 'tpu'"),
     "explain into another kind of file": (["explain", "x.mp4", "-o", "x.doc"], r"x\.doc"),
-    "show an unknown model": (["models", "show", "i3d"], "did you mean 'i3d-k400'"),
+    "show an unknown model": (["models", "show", "i3d-k4000"], "did you mean 'i3d-k400'"),
     "keys into a missing folder": (["keys", "new", "nowhere/keys.json"], "nowhere/keys.json"),
 }  # fmt: skip
 """Found before any process starts."""
@@ -312,7 +313,14 @@ def test_explainers_are_listed_with_what_they_read_and_cost():
     assert {"name": "k", "kind": "number", "default": 3.0, "low": 0, "high": 6} in listed["ksigma"]["parameters"]
     assert listed["cam"]["ms"] < listed["cam"]["forward_ms"] < listed["dtd"]["ms"]
     assert listed["selective"]["ms"] is None
-    assert "grad_cam_pp" in rtx("explainers")
+
+
+def test_explainers_are_listed_for_people_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rtx.api.costs", lambda model, layer: ({"cam": 0.3, "dtd": "no ReLU"}, 4.2))
+    told = CliRunner().invoke(app, ["explainers"], env={"COLUMNS": "200"}).output
+    assert "cam: reads features, 0.3 ms" in told
+    assert "dtd: reads layer inputs, not with figures: no ReLU" in told
+    assert "k=3.0 (0..6)" in told
 
 
 def test_the_doctor_looks_at_everything():

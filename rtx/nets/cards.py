@@ -56,6 +56,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of rtx's, or `module:factory`: a Python module and what in it makes a network."""
     paper: str
     clip: Clip
+    published: str = ""
+    """Who publishes weights for this architecture, and as what: rtx cannot fetch them, `rtx models add` takes them."""
     weights: Weights | None = None
     """Without them the network brings its own."""
     causal: bool = False
@@ -83,7 +85,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def labels(self) -> tuple[str, ...]:
         """The classes' names; none where a foreign network brings none."""
         path = self.folder / "labels.txt"
-        if self.foreign and not (self.home and path.exists()):
+        if self.bare or (self.foreign and not (self.home and path.exists())):
             return ()
         return tuple(path.read_text(encoding="utf-8").splitlines())
 
@@ -91,6 +93,11 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def foreign(self) -> bool:
         """The network is none of rtx's."""
         return ":" in self.architecture
+
+    @property
+    def bare(self) -> bool:
+        """An architecture, whose weights somebody has to bring."""
+        return self.weights is None and not self.foreign
 
     @property
     def here(self) -> bool:
@@ -106,7 +113,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def names() -> list[str]:
-    return sorted(path.parent.name for path in resources.MODELS.glob("*/card.toml"))
+    """rtx's own models and the user's."""
+    folders = (resources.MODELS, resources.own_models())
+    return sorted({path.parent.name for folder in folders for path in folder.glob("*/card.toml")})
 
 
 KINETICS = Clip(16, 66.667, 112, (110.2, 100.64, 96.0), (58.15, 56.47, 55.33))
@@ -123,8 +132,11 @@ def card(name: str, layer: str | None = None) -> Card:
         found = msgspec.structs.replace(found, home=str(Path(name).resolve().parent))
     elif re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         found = Card(name=name, title="a network of your own", architecture=name, paper="", clip=KINETICS)
+    elif (path := resources.MODELS / name / "card.toml").exists() and name in names():
+        found = _read(path)
     elif name in names():
-        found = _read(resources.MODELS / name / "card.toml")
+        path = resources.own_models() / name / "card.toml"
+        found = msgspec.structs.replace(_read(path), home=str(path.parent.resolve()))
     else:
         raise unknown("model", name, [*names(), "FOLDER/card.toml", "module:factory"])
     return found if layer is None else msgspec.structs.replace(found, layer=layer)
@@ -137,8 +149,6 @@ def _read(path: Path) -> Card:
         raise UserError(f"{path}: {error.strerror}; give a model's name, its card.toml, or module:factory") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise UserError(f"{path}: {error}") from None
-    if found.weights is None and not found.foreign:
-        raise UserError(f"{path}: [weights] is missing: {found.architecture!r} brings none of its own")
     return found
 
 

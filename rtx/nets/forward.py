@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rtx.errors import UserError, unknown
 from rtx.link.wire import Cells
+from rtx.nets.folding import fold
 from rtx.nets.record import Recorded, record
 
 
@@ -243,9 +244,19 @@ class Staged(Network):
         """Logits N M of a clip N C T H W."""
         return self.classify(self.extract(clip))
 
+    def published(self) -> dict[str, tuple[int, ...]]:
+        """What `load_folded` takes: names and shapes."""
+        state = self.state_dict()
+        return {name: tuple(of.shape) for name, of in state.items() if not name.endswith("num_batches_tracked")}
+
     def load_folded(self, weights: Mapping[str, Tensor]) -> None:
-        """Take published weights by their names, folding each BatchNorm into its convolution."""
-        raise NotImplementedError
+        """Take weights as they were trained, folding BatchNorms into convolutions. UserError names what is amiss."""
+        for name, shape in self.published().items():
+            if name not in weights or tuple(weights[name].shape) != shape:
+                found = tuple(weights[name].shape) if name in weights else "not there"
+                raise UserError(f"these are not the weights of this network: {name!r} is {found}, expected {shape}")
+        self.load_state_dict(dict(weights), strict=False)
+        fold(self)
 
     def axes(self, stage: str) -> tuple[Layers, Layers, Layers]:
         """The layers of a stage along t, y and x, as far as they move or thin out cells."""
@@ -278,6 +289,22 @@ class Staged(Network):
 
 _FOLLOWED: MutableMapping[Staged, tuple[tuple[int, int, int], dict[str, list[Along]]]] = WeakKeyDictionary()
 """Cells after each stage of a network, for the last size of a clip: to follow them takes longer than an explainer."""
+
+
+class PooledHead(Staged):
+    """Stages, pooling, and one linear layer `fc`."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.fc = nn.Linear(channels, classes)
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        return self.fc.weight
+
+    @property
+    def bias(self) -> Tensor:  # type: ignore[override]
+        return self.fc.bias
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

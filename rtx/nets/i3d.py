@@ -159,19 +159,34 @@ class I3D(Staged):
         t, height, width = input_size
         return super().shape((2 * t if self.doubled else t, height, width), layer)
 
-    def load_folded(self, weights: Mapping[str, Tensor]) -> None:
-        """Take DeepMind's weights, folding each BatchNorm (no scale) into its convolution.
+    def published(self) -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {
+            "head/weight": tuple(self.weight.shape),
+            "head/bias": tuple(self.bias.shape),
+        }
+        for layer, conv in self._units():
+            outputs, inputs, *kernel = conv.weight.shape
+            size = (7, 7, 7) if layer == "Conv3d_1a_7x7" else tuple(kernel)  # The stem's, not yet folded in time.
+            found[f"{layer}/kernel"] = (outputs, inputs, *size)
+            found |= dict.fromkeys((f"{layer}/{part}" for part in ("scale", "beta", "mean", "var")), (outputs,))
+        return found
 
-        `weights`: `<Layer>/kernel` O I T H W, `<Layer>/beta`, `/mean`, `/var`, and `head/weight`, `head/bias`.
+    def load_folded(self, weights: Mapping[str, Tensor]) -> None:
+        """Take published weights, folding each BatchNorm into its convolution.
+
+        `weights`: `<Layer>/kernel` O I T H W, `<Layer>/beta`, `/mean`, `/var`, and `head/weight`, `head/bias`;
+        `<Layer>/scale` where there is one (DeepMind's have none).
         """
         layers = dict(self._units())
         wanted = {f"{layer}/{part}" for layer in layers for part in ("kernel", "beta", "mean", "var")}
         wanted |= {"head/weight", "head/bias"}
-        if missing := sorted(wanted ^ set(weights)):
+        if missing := sorted(wanted ^ {name for name in weights if not name.endswith("/scale")}):
             raise UserError(f"these are not I3D's weights: {missing[0]!r} does not fit")
         with torch.no_grad():
             for layer, conv in layers.items():
                 scale = torch.rsqrt(weights[f"{layer}/var"] + EPS)
+                if f"{layer}/scale" in weights:
+                    scale = scale * weights[f"{layer}/scale"]
                 kernel = weights[f"{layer}/kernel"] * scale[:, None, None, None, None]
                 if isinstance(self.stages[layer.split("/")[0]], DoubledStem):
                     kernel = DoubledStem.fold(kernel)

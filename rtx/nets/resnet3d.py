@@ -1,67 +1,106 @@
-"""3D ResNets (Tran et al. 2018; Hara et al. 2018): residual blocks of 3x3x3 convolutions. Torchvision's names."""
+"""Video ResNets of 18 layers (Tran et al. 2018): R3D, MC3 and R(2+1)D. The state dict's names are torchvision's."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtx.nets.forward import Layers, Staged
+from rtx.nets.forward import Layers, PooledHead
+
+Kind = Literal["3d", "2d", "2+1d"]
+"""Convolutions over time and space, over space alone, or over space and then over time."""
+
+
+def convolution(kind: Kind, inputs: int, outputs: int, between: int, stride: int) -> nn.Module:
+    """3x3x3, or what takes its place, with padding 1. `between`: channels between space and time."""
+    if kind == "3d":
+        return nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False)
+    if kind == "2d":
+        return nn.Conv3d(inputs, outputs, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+    return nn.Sequential(
+        nn.Conv3d(inputs, between, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
+        nn.BatchNorm3d(between),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(between, outputs, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
+    )
 
 
 class Block(nn.Module):
     """Two convolutions beside a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int, kind: Kind = "3d"):
         super().__init__()
-        self.stride = stride
+        self.stride, self.kind = stride, kind
+        # As many parameters as 3x3x3 would have.
+        between = inputs * outputs * 27 // (inputs * 9 + 3 * outputs)
         self.conv1 = nn.Sequential(
-            nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True)
+            convolution(kind, inputs, outputs, between, stride), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True)
         )
-        self.conv2 = nn.Sequential(nn.Conv3d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm3d(outputs))
+        self.conv2 = nn.Sequential(convolution(kind, outputs, outputs, between, 1), nn.BatchNorm3d(outputs))
         self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv3d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm3d(outputs))
+            steps = (1, stride, stride) if kind == "2d" else stride
+            self.downsample = nn.Sequential(nn.Conv3d(inputs, outputs, 1, steps, bias=False), nn.BatchNorm3d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         return F.relu(self.conv2(self.conv1(x)) + shortcut)
 
 
-class ResNet3D(Staged):
-    """R3D-18 of clips N 3 T H W: a stem and four stages of blocks; the features are those of layer4."""
+class ResNet3D(PooledHead):
+    """Clips N 3 T H W: a stem and four stages of blocks, each of its kind; the features are those of layer4."""
 
-    def __init__(self, classes: int = 400, blocks: tuple[int, int, int, int] = (2, 2, 2, 2)):
-        super().__init__()
+    def __init__(
+        self,
+        classes: int = 400,
+        blocks: tuple[int, int, int, int] = (2, 2, 2, 2),
+        kinds: tuple[Kind, Kind, Kind, Kind] = ("3d", "3d", "3d", "3d"),
+    ):
+        super().__init__(512, classes)
         stages: OrderedDict[str, nn.Module] = OrderedDict()
-        stages["stem"] = nn.Sequential(
-            nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), nn.BatchNorm3d(64), nn.ReLU(inplace=True)
-        )
+        stages["stem"] = _factored_stem() if kinds[0] == "2+1d" else _stem()
         inputs = 64
-        for number, count in enumerate(blocks):
+        for number, (count, kind) in enumerate(zip(blocks, kinds, strict=True)):
             outputs = 64 << number
             strides = [2 if number else 1, *[1] * (count - 1)]
             stages[f"layer{number + 1}"] = nn.Sequential(
-                *(Block(inputs if i == 0 else outputs, outputs, stride) for i, stride in enumerate(strides))
+                *(Block(inputs if i == 0 else outputs, outputs, stride, kind) for i, stride in enumerate(strides))
             )
             inputs = outputs
         self.stages = nn.ModuleDict(stages)
-        self.fc = nn.Linear(inputs, classes)
-
-    @property
-    def weight(self) -> Tensor:  # type: ignore[override]
-        return self.fc.weight
-
-    @property
-    def bias(self) -> Tensor:  # type: ignore[override]
-        return self.fc.bias
 
     def axes(self, stage: str) -> tuple[Layers, Layers, Layers]:
         if stage == "stem":
             return [(3, 1, 1)], [(7, 2, 3)], [(7, 2, 3)]
-        along: Layers = [
-            layer for block in self.stages[stage].children() if isinstance(block, Block)
-            for layer in ((3, block.stride, 1), (3, 1, 1))
-        ]  # fmt: skip
-        return along, along, along
+        blocks = [block for block in self.stages[stage].children() if isinstance(block, Block)]
+        along: Layers = [layer for block in blocks for layer in ((3, block.stride, 1), (3, 1, 1))]
+        return [] if blocks[0].kind == "2d" else along, along, along
+
+
+def _stem() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), nn.BatchNorm3d(64), nn.ReLU(inplace=True)
+    )
+
+
+def _factored_stem() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False), nn.BatchNorm3d(45), nn.ReLU(inplace=True),
+        nn.Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False), nn.BatchNorm3d(64), nn.ReLU(inplace=True),
+    )  # fmt: skip
+
+
+def r3d_18(classes: int = 400) -> ResNet3D:
+    return ResNet3D(classes)
+
+
+def mc3_18(classes: int = 400) -> ResNet3D:
+    """Three-dimensional at first, then over space alone."""
+    return ResNet3D(classes, kinds=("3d", "2d", "2d", "2d"))
+
+
+def r2plus1d_18(classes: int = 400) -> ResNet3D:
+    return ResNet3D(classes, kinds=("2+1d", "2+1d", "2+1d", "2+1d"))

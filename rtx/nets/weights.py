@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from rtx.errors import UserError
 from rtx.fetch import fetch, sha256
-from rtx.nets.cards import Card
+from rtx.nets.cards import Card, Weights
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -86,16 +86,15 @@ CONVERTERS: dict[str, Callable[[dict[str, Any]], Arrays]] = {"i3d": from_flax_i3
 
 def pull(card: Card) -> Path:
     """The model's weights in the cache, fetched and converted where they are not there yet, whole or not at all."""
-    if card.weights is None:
-        raise UserError(f"{card.name} brings its own weights: there is nothing to fetch or to check")
-    if card.file.exists() and sha256(card.file) == card.weights.sha256:
+    origin = _weights(card)
+    if card.file.exists() and sha256(card.file) == origin.sha256:
         return card.file
-    if card.weights.source is None:
+    if origin.source is None:
         return check(card)
     card.file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=card.file.parent) as folder:
         original, converted = Path(folder) / "original", Path(folder) / "converted"
-        fetch(card.weights.source, original)
+        fetch(origin.source, original)
         try:
             arrays = CONVERTERS[card.architecture](read_arrays(original))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -105,19 +104,31 @@ def pull(card: Card) -> Path:
     return check(card)
 
 
-def check(card: Card) -> Path:
-    """The weights' file, if it is there and whole. UserError says what to do."""
+def _weights(card: Card) -> Weights:
+    """Where they come from. UserError for a card that has none to fetch or to check."""
+    if card.bare:
+        raise UserError(
+            f"{card.name} is an architecture without weights that rtx can fetch (published by {card.published}); bring "
+            f"a checkpoint: `rtx models add CHECKPOINT --arch {card.architecture} --labels FILE`"
+        )
     if card.weights is None:
         raise UserError(f"{card.name} brings its own weights: there is nothing to fetch or to check")
-    if card.weights.source is None and not card.file.exists():
-        raise UserError(f"{card.file} is missing: it belongs to rtx; install rtx again")
+    return card.weights
+
+
+def check(card: Card) -> Path:
+    """The weights' file, if it is there and whole. UserError says what to do."""
+    origin = _weights(card)
+    again = "run `rtx models add` again" if card.home else "install rtx again"
+    if origin.source is None and not card.file.exists():
+        raise UserError(f"{card.file} is missing; {again}")
     if not card.file.exists():
         raise UserError(f"the weights of {card.name} are not here yet; run `rtx models pull {card.name}`")
     found = sha256(card.file)
-    if found != card.weights.sha256:
-        mend = f"run `rtx models pull {card.name}` to fetch them again" if card.weights.source else "install rtx again"
+    if found != origin.sha256:
+        mend = f"run `rtx models pull {card.name}` to fetch them again" if origin.source else again
         raise UserError(
             f"the weights of {card.name} are damaged or replaced: sha256 is {found[:16]}..., the card says "
-            f"{card.weights.sha256[:16]}...; {mend}"
+            f"{origin.sha256[:16]}...; {mend}"
         )
     return card.file

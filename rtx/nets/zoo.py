@@ -1,28 +1,59 @@
-"""From a card to a network with its weights, ready on a device."""
+"""What networks there are, and how one with its weights comes from a card."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from rtx.errors import UserError
+from rtx.errors import UserError, unknown
+from rtx.nets import keys
+from rtx.nets.c3d import C3D
 from rtx.nets.cards import Card
 from rtx.nets.causal import Causal
 from rtx.nets.forward import Staged
+from rtx.nets.hara import resnet_18, resnet_34, resnet_50, resnet_101, resnet_152, resnext_101
 from rtx.nets.i3d import I3D
+from rtx.nets.mfnet import MFNet
+from rtx.nets.resnet3d import mc3_18, r2plus1d_18, r3d_18
 from rtx.nets.weights import check
 
-ARCHITECTURES: dict[str, Callable[..., Staged]] = {"i3d": I3D, "causal": Causal}
+
+class Architecture(NamedTuple):
+    """A network and the names that those who publish weights for it have."""
+
+    make: Callable[..., Staged]
+    """`make(classes=M, **arguments)`."""
+    names: keys.Table = ()
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "c3d": Architecture(C3D),
+    "causal": Architecture(Causal),
+    "i3d": Architecture(I3D, keys.I3D),
+    "mc3_18": Architecture(mc3_18, keys.TORCHVISION),
+    "mfnet": Architecture(MFNet, keys.MFNET),
+    "r2plus1d_18": Architecture(r2plus1d_18, keys.TORCHVISION),
+    "r3d_18": Architecture(r3d_18, keys.TORCHVISION),
+    "resnet_18": Architecture(resnet_18, keys.HARA),
+    "resnet_34": Architecture(resnet_34, keys.HARA),
+    "resnet_50": Architecture(resnet_50, keys.HARA),
+    "resnet_101": Architecture(resnet_101, keys.HARA),
+    "resnet_152": Architecture(resnet_152, keys.HARA),
+    "resnext_101": Architecture(resnext_101, keys.HARA),
+}
 
 
 def build(card: Card) -> Staged:
     """The card's network, one of rtx's, with its checked weights, in float32 on the CPU, in eval mode."""
     path = check(card)
+    if card.architecture not in ARCHITECTURES:
+        raise unknown("architecture", card.architecture, ARCHITECTURES)
     with torch.device("meta"):
-        network = ARCHITECTURES[card.architecture](classes=len(card.labels), **card.arguments)
+        network = ARCHITECTURES[card.architecture].make(classes=len(card.labels), **card.arguments)
     if card.causal and not isinstance(network, Causal):
         raise UserError(f"{card.name}: causal = true, but {card.architecture!r} cannot be followed frame by frame")
     network.to_empty(device="cpu")

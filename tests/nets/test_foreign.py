@@ -16,7 +16,6 @@ import rtx
 from rtx.engine.engine import Engine
 from rtx.errors import UserError
 from rtx.explain.registry import DECLARED
-from rtx.nets import cards
 from rtx.nets.c3d import C3D
 from rtx.nets.foreign import Foreign
 from rtx.nets.forward import Network, Staged
@@ -377,11 +376,11 @@ def test_a_model_that_cannot_be_loaded_is_one_clear_line(here: str, model: str, 
         rtx.load(model.format(here=here))
 
 
-def test_a_card_without_weights_is_for_foreign_networks_only(tmp_path: Path):
+def test_a_card_of_ours_without_weights_says_how_to_bring_them(tmp_path: Path):
     card = tmp_path / "card.toml"
     card.write_text(CARD.replace('"{module}:make"', '"i3d"'))
-    with pytest.raises(UserError, match=r"\[weights\] is missing: 'i3d' brings none of its own"):
-        cards.card(str(card))
+    with pytest.raises(UserError, match=r"bring a checkpoint: `rtx models add CHECKPOINT --arch i3d"):
+        rtx.load(str(card))
 
 
 def test_a_stage_of_ours_can_give_the_features(i3d):
