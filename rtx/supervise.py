@@ -227,7 +227,7 @@ class Supervisor:
         """What viewers have chosen meanwhile outlives the worker that was told."""
         said = worker.status.facts if worker.status else {}
         if "explainer" in said:
-            changed = {"explainer": said["explainer"], "target": said["target"] or None}
+            changed = {"explainer": said["explainer"], "target": said.get("target") or None}
             settings = msgspec.structs.replace(self.pipeline.worker, **changed)
             self.pipeline = msgspec.structs.replace(self.pipeline, worker=settings)
 

@@ -52,15 +52,22 @@ class Engine:
         self.labels = backend.labels
         self.chain, self.target = chain_for(explainer, target, self.labels)
 
-    def choose(self, explainer: str, target: str | None) -> None:
-        """Explain so from now on. UserError where this network cannot be explained so; then all stays as it was."""
+    def choose(self, explainer: str, target: str | None, clips: int = 1) -> bool:
+        """Explain so from now on, if it works on so many clips at once; False where it is done already.
+
+        Whatever goes wrong is raised, UserError or not, and all stays as it was.
+        """
         before = self.chain, self.target
-        self.chain, self.target = chain_for(explainer, target, self.labels)
+        chosen = chain_for(explainer, target, self.labels)
+        if chosen == before:
+            return False
+        self.chain, self.target = chosen
         try:
-            self.warm_up()
+            self.warm_up(clips)
         except BaseException:
             self.chain, self.target = before
             raise
+        return True
 
     @classmethod
     def of(cls, worker: Worker) -> Engine:
@@ -80,15 +87,18 @@ class Engine:
         """Streams are followed frame by frame."""
         return followed(self.card, self.chain, self.continual)
 
-    def warm_up(self) -> None:
-        """The first pass on a device takes longest; nobody should wait for it."""
+    def warm_up(self, clips: int = 1) -> None:
+        """A pass as in a live run. The first one on a device takes longest; nobody should wait for it."""
         clip = self.card.clip
+        memory = [Memory() for _ in range(clips)]
+        for of in memory:
+            of.times = tuple(range(clip.frames))
         if self.follows:
-            past = Past(clip.frames)
+            pasts = [Past(clip.frames) for _ in range(clips)]
             for _ in range(3):
-                self.run(np.zeros((1, 1, clip.size, clip.size, 3), np.uint8), pasts=[past])
+                self.run(np.zeros((clips, 1, clip.size, clip.size, 3), np.uint8), memory, pasts)
         else:
-            self.run(np.zeros((1, clip.frames, clip.size, clip.size, 3), np.uint8))
+            self.run(np.zeros((clips, clip.frames, clip.size, clip.size, 3), np.uint8), memory)
 
     def run(
         self, frames: np.ndarray[Any, np.dtype[np.uint8]], memory: list[Memory] | None = None,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import traceback
 from dataclasses import dataclass, field
 from typing import Literal
 
 import cv2
 import msgspec
-import torch
 import zmq
 
 from rtx.clock import NS_PER_S, ms, now
@@ -27,7 +28,10 @@ from rtx.link.sockets import Sockets, endpoint, read_keys
 from rtx.link.wire import CameraState, Choice, Explanation, Handled, MapMessage, WorkerState, pack
 from rtx.nets import cards
 from rtx.process import Report, Start
+from rtx.redact import redact
 
+TURN_S = 0.5
+"""Without anything to explain, a choice is taken so often."""
 NICENESS = 5
 """Below grabber and display: a frame shown late is seen at once, an explanation 20 ms later is not."""
 
@@ -72,20 +76,21 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
             out = sockets.publish(endpoint(pipeline.link.maps, start.folder, "maps", index))
             cameras.append(Watched(camera, _window(card, camera, follows), reader, out, clock))
         choices = ChoiceAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "choice", len(cameras))))
+        turn = _Turn()
         loading = _Loading(cameras, report, card.name)
         engine = loading.load(pipeline.worker)
         report.facts.update(
             model=card.name, device=str(engine.backend.device),
             backend=engine.backend.name, precision=engine.backend.precision,
         )  # fmt: skip
-        _state(engine, report)
         # Fed by a thread of its own, because frames must be taken while a forward pass runs.
         arrived, ended = threading.Event(), threading.Event()
         feeder = threading.Thread(target=_feed, args=(cameras, arrived, ended, report), daemon=True)
         feeder.start()
         try:
             while not stop.is_set():
-                choices.serve(lambda choice: _choose(choice, engine, cameras, report))
+                if turn.has_come(report):
+                    choices.serve(lambda choice: _choose(choice, engine, cameras, report))
                 step(engine, cameras, report)
                 if not feeder.is_alive():
                     raise RuntimeError("the thread that takes frames has ended")
@@ -100,22 +105,34 @@ def _window(card: cards.Card, camera: Camera, follows: bool) -> Window | Stream:
     return (Stream if follows else Window)(card.clip, camera.roi, camera.fit)
 
 
-def _state(engine: Engine, report: Report) -> None:
-    """What is explained, for the report, and for the worker that takes this one's place should it die."""
-    report.facts["explainer"] = str(engine.chain)
-    report.facts["target"] = engine.asked or ""
+class _Turn:
+    """A choice may be taken once something was explained by the last one, so that choosing never starves explaining."""
+
+    def __init__(self) -> None:
+        self._explained, self._since = -1, 0
+
+    def has_come(self, report: Report) -> bool:
+        explained = report.counts["explained"]
+        if explained == self._explained and now() - self._since < TURN_S * NS_PER_S:
+            return False
+        self._explained, self._since = explained, now()
+        return True
 
 
 def _choose(choice: Choice, engine: Engine, cameras: list[Watched], report: Report) -> str:
     """Explain as somebody has chosen; the reason where that cannot be."""
     report.alive("changing the explainer")
     try:
-        engine.choose(choice.explainer, choice.target)
+        if not engine.choose(choice.explainer, choice.target, len(cameras)):
+            return ""
     except UserError as error:
         return str(error)
-    except (MemoryError, torch.OutOfMemoryError):
-        return f"{choice.explainer} needs more memory than there is; it stays with {engine.chain}"
-    _state(engine, report)
+    except Exception as error:
+        # Somebody's network, or too little memory: the run goes on as before, and says what happened.
+        print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+        report.counts["choices_failed"] += 1
+        why = (str(error).splitlines() or [""])[0]
+        return f"{choice.explainer} fails here, and it stays with {engine.chain}: {type(error).__name__}: {redact(why)}"
     for watched in cameras:
         watched.memory = Memory()
         if isinstance(watched.window, Stream) != engine.follows:
@@ -150,7 +167,7 @@ class _Loading:
     def _load(self, settings: Worker) -> None:
         try:
             engine = Engine.of(settings)
-            engine.warm_up()
+            engine.warm_up(len(self._cameras))
             self._engine = engine
         except Exception as error:
             self._error = error
@@ -198,6 +215,8 @@ def _explain(engine: Engine, due: list[tuple[Watched, Clip]], report: Report) ->
         if clip.epoch != watched.epoch:
             watched.epoch, watched.memory = clip.epoch, Memory()
     explanations = engine.explain([clip for _, clip in due], [watched.memory for watched, _ in due])
+    # For the report, and for the worker that takes this one's place should it die: what has worked.
+    report.facts.update(explainer=explanations[0].explainer, target=explanations[0].asked or "")
     for (watched, clip), explanation in zip(due, explanations, strict=True):
         watched.explained_at = clip.t_frames[-1]
         if not clip.whole:

@@ -34,7 +34,7 @@ def bind(chain: Chain, labels: tuple[str, ...]) -> Chain:
         named: dict[str, Any] = {}
         for name, value in call.parameters.items():
             of_class = call.declaration.parameters[name].of_class and value is not None
-            named[name] = class_index(labels, str(value)) if of_class else value
+            named[name] = class_index(labels, value) if of_class else value
         return Call(call.declaration, named)
 
     return Chain(tuple(number(call) for call in chain.calls))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import zmq
 
@@ -34,25 +35,25 @@ class ChoiceAnswer:
 
 
 class ChoiceAsk:
-    """The display's side. One choice is open at a time; another takes its place."""
+    """The display's side. One choice counts at a time, the newest."""
 
     def __init__(self, socket: zmq.Socket[bytes]):
         self._socket = socket
         self._number = 0
         self._asked_at = 0
-        self.open = False
-        """A choice was asked and not answered yet."""
-        self.refused = ""
-        """Why the last choice was not taken; empty where it was, or is open."""
+        self.state: Literal["none", "open", "late", "taken", "refused"] = "none"
+        """Of the newest choice. One that is late may still be answered."""
+        self.why = ""
+        """It was refused, or is late."""
         self.malformed = 0
 
     def ask(self, explainer: str, target: str | None) -> None:
         self._number += 1
-        self._asked_at, self.open, self.refused = now(), True, ""
+        self._asked_at, self.state, self.why = now(), "open", ""
         try:
             self._socket.send(pack(Choice(self._number, explainer, target)), zmq.NOBLOCK)
         except zmq.Again:
-            self._end("the worker takes no choice at the moment; try again")
+            self.state, self.why = "refused", "the worker takes no choice at the moment; try again"
 
     def step(self) -> None:
         """Take the answers that wait."""
@@ -62,10 +63,8 @@ class ChoiceAsk:
             except BadMessage:
                 self.malformed += 1
                 continue
-            if self.open and answer.number == self._number:
-                self._end(answer.refused)
-        if self.open and now() - self._asked_at > PATIENCE_S * NS_PER_S:
-            self._end(f"no answer from the worker within {PATIENCE_S:.0f} s; try again once it explains")
-
-    def _end(self, refused: str) -> None:
-        self.open, self.refused = False, refused
+            if self.state in ("open", "late") and answer.number == self._number:
+                self.state, self.why = ("refused" if answer.refused else "taken"), answer.refused
+        if self.state == "open" and now() - self._asked_at > PATIENCE_S * NS_PER_S:
+            self.state = "late"
+            self.why = f"no answer from the worker within {PATIENCE_S:.0f} s: it may still be loading, or be gone"

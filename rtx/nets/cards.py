@@ -158,8 +158,10 @@ def labels_of(name: str) -> tuple[str, ...]:
     return card(name).labels if name in names() else ()
 
 
-def class_index(labels: tuple[str, ...], wanted: str) -> int:
-    """A class by number or name (case does not matter)."""
+def class_index(labels: tuple[str, ...], wanted: str | int) -> int:
+    """A class by its name (case does not matter) or number; a name that is a number is a name first."""
+    if isinstance(wanted, str) and wanted in labels:
+        return labels.index(wanted)
     try:
         number = int(wanted)
     except ValueError:
@@ -168,6 +170,7 @@ def class_index(labels: tuple[str, ...], wanted: str) -> int:
         if not 0 <= number < len(labels):
             raise UserError(f"class {number} does not exist: the model has classes 0..{len(labels) - 1}")
         return number
+    assert isinstance(wanted, str)
     lowered = [label.lower() for label in labels]
     if wanted.lower() not in lowered:
         raise unknown("class", wanted, labels)

@@ -122,7 +122,12 @@ class Forward:
         return self.network
 
     def score(self, logits: Tensor) -> Tensor:
-        """The class's score, of logits N M: N."""
+        """The class's score, of logits N M: N. UserError where nothing that was asked for has a part in it."""
+        if not logits.requires_grad:
+            raise UserError(
+                "the scores do not depend on what is to be explained: that layer has no part in them, or the network "
+                "cuts gradients off (no_grad, detach)"
+            )
         return logits.gather(1, self.target[:, None])[:, 0]
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -23,7 +24,7 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One link of a chain: an explainer or a step, and its parameters (those left out are as declared)."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, str | int | float | bool | None] = {}
 
 
 class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +54,7 @@ class Steering:
     def __init__(self, line: ChoiceAsk | None, worker: Worker):
         """`line`: the way to the worker; None where none is heard here."""
         self._line = line
-        self._wishes: deque[Wish] = deque(maxlen=1)
+        self._wishes: deque[Wish | str] = deque(maxlen=1)
         self._asked: tuple[str, str | None] | None = None
         self._explained: tuple[str, str | None] = (worker.explainer, worker.target)
         self._heard = 0
@@ -63,26 +64,34 @@ class Steering:
         """Of each camera, the newest frame when the worker took a choice: later ones are explained so."""
         self.labels = _labels(worker)
         self.state = Explaining(_links(worker.explainer), worker.target)
+        self.listeners: list[Callable[[], None]] = []
+        """Called by the display's thread when `state` has changed."""
 
-    def ask(self, wish: Wish) -> None:
-        """Have this explained from now on; `state` tells what becomes of it."""
+    def ask(self, wish: Wish | str) -> None:
+        """Have this explained from now on, or say why it is no wish; `state` tells what becomes of it."""
         self._wishes.append(wish)
 
     def step(self, view: View | None = None) -> None:
         """Send what was asked for, take what was answered, and what a view says of what is explained."""
         if self._wishes:
             self._heard += 1
-            self._refused = self._send(self._wishes.popleft())
+            wish = self._wishes.popleft()
+            self._refused = wish if isinstance(wish, str) else self._send(wish)
         if self._line is not None:
             self._line.step()
-            if self._asked is not None and not self._line.open:
-                self._refused = self._line.refused
-                if not self._refused:
-                    self._explained, self._since = self._asked, dict(self._shown)
-                self._asked = None
+            self._take(self._line)
         if view is not None:
             self._see(view)
         self._tell()
+
+    def _take(self, line: ChoiceAsk) -> None:
+        if self._asked is None or line.state == "open":
+            return
+        self._refused = line.why
+        if line.state == "taken":
+            self._explained, self._since = self._asked, dict(self._shown)
+        if line.state != "late":
+            self._asked = None
 
     def _send(self, wish: Wish) -> str:
         """Why it cannot be; empty where the worker is asked."""
@@ -105,12 +114,17 @@ class Steering:
             self._explained = view.explainer, view.asked
 
     def _tell(self) -> None:
-        text, target = self._asked or self._explained
+        open_ = self._line is not None and self._line.state == "open"
+        text, target = self._asked if self._asked is not None and open_ else self._explained
         try:
             chain = _links(text)
         except UserError as error:
             chain, self._refused = self.state.chain, f"the worker explains by what is not known on this host: {error}"
-        self.state = Explaining(chain, target, self._asked is not None, self._refused, self._heard)
+        state = Explaining(chain, target, open_, self._refused, self._heard)
+        if state != self.state:
+            self.state = state
+            for listener in self.listeners:
+                listener()
 
 
 @lru_cache(maxsize=64)

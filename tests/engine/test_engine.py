@@ -15,12 +15,13 @@ from rtx.engine.stream import Stream
 from rtx.engine.torch_backend import choose_device, choose_precision
 from rtx.engine.window import Clip, Window
 from rtx.engine.worker import Watched, step
+from rtx.engine.worker import _choose as choose
 from rtx.errors import UserError
 from rtx.explain.steps import Memory
 from rtx.geometry import Rect
 from rtx.link.frames import Frame, FrameReader
 from rtx.link.sockets import Sockets, private_folder
-from rtx.link.wire import Explanation, pack, unpack_map
+from rtx.link.wire import Choice, Explanation, pack, unpack_map
 from rtx.process import Report
 from rtx.scenes.film import film
 from rtx.scenes.scene import Cast
@@ -175,6 +176,27 @@ def test_another_explainer_is_chosen_and_one_that_does_not_fit_leaves_all_as_it_
         engine.choose("cam", "sqat")
     explanation = engine.explain([a_clip()])[0]
     assert (explanation.explainer, explanation.asked) == ("contrast(against=7)", "squat")
+
+
+def test_what_goes_wrong_with_a_choice_is_an_answer_and_not_the_end_of_the_worker(figures, monkeypatch, capsys):
+    """Somebody's network may fail in its own way."""
+    engine, report = Engine(figures, "cam"), Report("worker")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("element 0 of tensors does not require grad\nand more")
+
+    monkeypatch.setattr(engine, "warm_up", fail)
+    said = choose(Choice(1, "dtd", None), engine, [], report)
+    assert said == "dtd fails here, and it stays with cam: RuntimeError: element 0 of tensors does not require grad"
+    assert report.counts["choices_failed"] == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert str(engine.chain) == "cam"
+
+
+def test_what_is_explained_already_costs_nothing(figures, monkeypatch):
+    engine = Engine(figures, "contrast(against='kick')", "squat")
+    monkeypatch.setattr(engine, "warm_up", lambda *_: pytest.fail("a pass for nothing"))
+    assert not engine.choose("contrast(against=7)", "squat")
 
 
 def test_whether_a_stream_is_followed_depends_on_what_was_chosen(figures):

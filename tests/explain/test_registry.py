@@ -79,6 +79,15 @@ def test_classes_in_parameters_go_by_name():
     assert target == 1
 
 
+@pytest.mark.parametrize("labels", [("1", "2", "3"), ("12", "13", "14")])
+def test_a_class_whose_name_is_a_number_goes_by_its_name(labels: tuple[str, ...]):
+    """What was chosen by name is told by name and chosen again: it stays the same class."""
+    for index, name in enumerate(labels):
+        assert chain_for("cam", name, labels)[1] == index
+    chain, _ = chain_for(f"contrast(against='{labels[1]}')", None, labels)
+    assert chain_for(str(chain), None, labels)[0] == chain
+
+
 def test_a_class_blind_explainer_takes_no_target():
     with pytest.raises(UserError, match="ksigma is class-blind"):
         chain_for("ksigma | selective", "bowling", LABELS)

@@ -28,10 +28,10 @@ class Chooser:
 
         def answered() -> bool:
             self.line.step()
-            return not self.line.open
+            return self.line.state != "open"
 
         self.run.until(answered)
-        return self.line.refused
+        return self.line.why
 
     def explanation(self, explainer: str) -> Explanation:
         """The next one by this explainer."""

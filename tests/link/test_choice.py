@@ -38,7 +38,7 @@ class Ends:
         def ended() -> bool:
             self.worker.serve(self.take)
             asking.step()
-            return not asking.open
+            return asking.state != "open"
 
         until(ended)
 
@@ -55,17 +55,17 @@ def ends(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ends]:
 
 def test_a_choice_reaches_the_worker_and_its_answer_the_display(ends: Ends):
     ends.display.ask("ksigma(k=2) | selective", None)
-    assert ends.display.open
+    assert ends.display.state == "open"
     ends.answered()
+    assert ends.display.state == "taken"
     assert [(of.explainer, of.target) for of in ends.taken] == [("ksigma(k=2) | selective", None)]
-    assert ends.display.refused == ""
 
 
 def test_why_a_choice_was_refused_is_told(ends: Ends):
     ends.refusal = "cam and contrast need a head of pooling and one linear layer"
     ends.display.ask("cam", "squat")
     ends.answered()
-    assert ends.display.refused == ends.refusal
+    assert (ends.display.state, ends.display.why) == ("refused", ends.refusal)
 
 
 def test_of_several_choices_only_the_newest_is_tried(ends: Ends):
@@ -84,7 +84,7 @@ def test_each_of_two_displays_hears_of_its_own_choice(ends: Ends):
     ends.refusal = "no"
     other.ask("dtd", None)
     ends.answered(other)
-    assert (ends.display.refused, other.refused) == ("", "no")
+    assert (ends.display.state, other.state) == ("taken", "refused")
 
 
 def test_a_worker_that_does_not_answer_is_not_waited_for_for_ever(ends: Ends, monkeypatch: pytest.MonkeyPatch):
@@ -92,8 +92,11 @@ def test_a_worker_that_does_not_answer_is_not_waited_for_for_ever(ends: Ends, mo
     later = choice_module.now() + int((PATIENCE_S + 1) * NS_PER_S)
     monkeypatch.setattr(choice_module, "now", lambda: later)
     ends.display.step()
-    assert not ends.display.open
-    assert "no answer from the worker within 30 s" in ends.display.refused
+    assert ends.display.state == "late"
+    assert "no answer from the worker within 30 s" in ends.display.why
+    until(lambda: ends.worker.serve(ends.take) or ends.taken)
+    until(lambda: ends.display.step() or ends.display.state == "taken")
+    assert ends.display.why == "", "it was loading, and has taken it in the end"
 
 
 def test_an_answer_to_an_earlier_choice_says_nothing_of_the_present_one(ends: Ends):
@@ -103,8 +106,7 @@ def test_an_answer_to_an_earlier_choice_says_nothing_of_the_present_one(ends: En
     ends.worker._socket.send_multipart([who, pack(Chosen(1, "too late"))])
     until(lambda: ends.socket.poll(0))
     ends.display.step()
-    assert ends.display.open
-    assert ends.display.refused == ""
+    assert ends.display.state == "open"
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\xff" * 100, pack(Chosen(1)), b"x" * 5000])

@@ -513,3 +513,39 @@ def test_a_clip_read_for_another_model_is_refused(figures):
     clip = rtx.read_clip("scene:hall?seed=7", "i3d-k400")
     with pytest.raises(UserError, match=r"figures takes clips of 16x112x112 .*, this one is 16x224x224: read_clip"):
         rtx.explain(figures, clip)
+
+
+class Aside(nn.Module):
+    """A layer that has no part in the scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.aside = nn.Conv3d(3, 4, 3), nn.Conv3d(4, 2, 1)
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        a = self.first(clip).relu()
+        self.aside(a)
+        scores: torch.Tensor = self.out(a.mean(dim=(2, 3, 4)))
+        return scores
+
+
+class Cut(Aside):
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return super().forward(clip)
+
+
+@pytest.mark.parametrize(
+    ("network", "explainer"),
+    [
+        (Aside, "cam3d(layer='aside')"),
+        (Aside, "excitation_backprop(layer='aside')"),
+        (Cut, "saliency"),
+        (Cut, "grad_cam"),
+    ],
+)
+def test_a_layer_that_has_no_part_in_the_scores_is_named(network: type[nn.Module], explainer: str):
+    model = rtx.load(network().eval(), clip={"frames": 4, "size": 16})
+    with pytest.raises(UserError, match="the scores do not depend on what is to be explained"):
+        rtx.explain(model, np.zeros((4, 16, 16, 3), np.uint8), explainer)

@@ -39,7 +39,7 @@ from rtx.show.overlay import DIM, draw_focus, draw_heat
 from rtx.show.page import PageSink, check_address
 from rtx.show.page import shot as shot_module
 from rtx.show.page import sink as sink_module
-from rtx.show.steering import Steering
+from rtx.show.steering import Link, Steering
 from rtx.show.view import Heat, Look, View
 from tests.browser import MISSING, chromium, until
 from tests.show.steered import Steered
@@ -533,6 +533,50 @@ def test_why_this_class_and_not_that_one(serve: Serve, page: Page, steered: Stee
 
 
 @in_browser
+def test_a_class_that_does_not_exist_does_not_spoil_what_comes_next(serve: Serve, page: Page, steered: Steered) -> None:
+    with panel(serve, page, steered):
+        page.fill("#target", "sqat")
+        page.keyboard.press("Enter")
+
+        def refused() -> bool:
+            steered.steering.step()
+            return "did you mean 'squat'" in words(page, "#choice")
+
+        until(refused, "the refusal")
+        assert page.locator("#target").input_value() == "sqat", "it can be mended"
+        page.focus("#cam-tau")
+        assert page.locator("#target").input_value() == "", "what is not explained does not stand there"
+        assert asked(page, steered, lambda: page.keyboard.press("ArrowRight")) == ("cam(tau=0.005)", None)
+
+
+@in_browser
+def test_a_slider_keeps_the_class_that_somebody_else_has_chosen(serve: Serve, page: Page, steered: Steered) -> None:
+    with panel(serve, page, steered):
+        page.fill("#target", "squat")
+        asked(page, steered, lambda: page.keyboard.press("Enter"))
+        steered.wish(Link("cam"), target="kick")
+        steered.answered()
+        until(lambda: "--target kick" in words(page, "#as-text"), "the other's choice")
+        page.evaluate("document.querySelector('#cam-pooled').click()")
+        until(lambda: sent(steered) == ("cam(pooled=True)", "kick"), "the other's class with it")
+
+
+def sent(steered: Steered) -> tuple[str, str | None]:
+    steered.steering.step()
+    steered.worker.serve(steered.take)
+    return steered.taken[-1]
+
+
+@in_browser
+def test_a_class_outlives_an_explainer_that_has_none(serve: Serve, page: Page, steered: Steered) -> None:
+    with panel(serve, page, steered):
+        page.fill("#target", "squat")
+        asked(page, steered, lambda: page.keyboard.press("Enter"))
+        assert asked(page, steered, lambda: page.select_option("#explainer", "ksigma")) == ("ksigma", None)
+        assert asked(page, steered, lambda: page.select_option("#explainer", "cam")) == ("cam", "squat")
+
+
+@in_browser
 def test_a_refusal_is_told_and_the_controls_go_back(serve: Serve, page: Page, steered: Steered) -> None:
     with panel(serve, page, steered):
         steered.refusal = "no rule for <b>Softplus</b>"
@@ -838,15 +882,7 @@ def test_no_more_than_two_answers_are_under_way(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        ("hello", 1008),
-        (b"next", 1008),
-        ("next" * 1200, 1009),
-        ("[]", 1008),
-        ('{"chain": [{"name": 3}]}', 1008),
-        ('{"chain": [], "eval": 1}', 1008),
-    ],
+    ("message", "code"), [("hello", 1008), (b"next", 1008), ('{"chain"', 1008), ("next" * 1200, 1009)]
 )
 def test_unknown_and_large_messages_end_the_connection(serve: Serve, message: str | bytes, code: int) -> None:
     sink = serve()
@@ -857,6 +893,28 @@ def test_unknown_and_large_messages_end_the_connection(serve: Serve, message: st
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
     until(lambda: sink.status()["viewers"] == 0, "the viewer to be gone")
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        "[]", '{"chain": [{"name": 3}]}', '{"chain": [], "eval": 1}',
+        '{"chain": [{"name": "cam", "parameters": {"tau": []}}]}',
+        '{"chain": [{"name": "cam"}], "target": "' + "x" * 201 + '"}', '{"chain": ' + "[" * 1900 + "]" * 1900 + "}",
+    ],
+)  # fmt: skip
+def test_what_is_no_wish_is_refused_and_the_viewer_stays(serve: Serve, wish: str) -> None:
+    steering = Steering(None, Worker(model="figures"))
+    sink = serve(steering=steering)
+    with join(sink) as viewer:
+        viewer.send(wish)
+
+        def heard() -> str:
+            steering.step()
+            return steering.state.refused
+
+        until(heard, "the refusal")
+        assert "nothing that could be explained" in json.loads(viewer.recv(timeout=5))["refused"], "without any view"
 
 
 def test_one_viewer_too_many_is_told_so(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,7 @@ class PageSink:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="page", daemon=True)
 
     def start(self) -> None:
+        self._steering.listeners.append(self._tell)
         self._thread.start()
 
     def show(self, view: View) -> None:
@@ -126,6 +127,11 @@ class PageSink:
             for path in sorted(_STATIC.iterdir())
         ]
         return Starlette(routes=[*routes, WebSocketRoute("/ws", self._view)])
+
+    def _tell(self) -> None:
+        """What is explained has changed: nobody should wait for the next view to hear of it."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         for viewer in self._viewers:
@@ -189,6 +195,8 @@ class PageSink:
                 continue
             try:
                 self._steering.ask(msgspec.json.decode(text or "", type=Wish))
+            except msgspec.ValidationError as error:
+                self._steering.ask(f"this is nothing that could be explained: {error}")
             except msgspec.DecodeError:
                 return "unknown request"
         return None

@@ -1,6 +1,6 @@
 // The panel in which one chooses what is explained: made from the explainers' declarations, the same for all viewers.
 
-const SOON_MS = 250; // a slider in motion asks at most so often
+const SOON_MS = 250; // a slider in motion, or a list that is gone through by keys, asks at most so often
 const READS = {
   features: "Quick: from the classifier's own features",
   gradients: "With gradients: back through the network",
@@ -17,13 +17,17 @@ export class ExplainPanel {
     this.names = null; // of the chain that there are controls of
     this.updates = [];
     this.soon = null; // a timer, while something is to be asked
+    this.wish = null; // what, then
+    this.kept = null; // the class that was asked for last, over explainers that have none
     this.explainer = node.querySelector("#explainer");
     this.target = node.querySelector("#target");
-    this.explainer.addEventListener("change", () => this.ask([link(this.explainer.value), ...this.state.chain.slice(1)]));
-    this.target.addEventListener("change", () => this.ask(this.state.chain));
+    this.explainer.addEventListener("change", () => this.ask([link(this.explainer.value), ...this.state.chain.slice(1)], SOON_MS));
+    this.target.addEventListener("change", () => this.askOf(this.target.value.trim() || null));
+    this.target.addEventListener("blur", () => this.paint(this.state));
     node.querySelector("#target-clear").addEventListener("click", () => {
+      this.target.focus();
       this.target.value = "";
-      this.ask(this.state.chain);
+      this.askOf(null);
     });
   }
 
@@ -50,6 +54,7 @@ export class ExplainPanel {
 
   paint(state) {
     this.state = state;
+    if (!this.declared.get(state.chain[0].name)?.class_blind) this.kept = state.target;
     const status = this.node.querySelector("#choice");
     status.textContent = state.asked ? "Asking the worker…" : state.refused;
     status.dataset.level = state.refused && !state.asked ? "bad" : "wait";
@@ -81,15 +86,16 @@ export class ExplainPanel {
     if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
   }
 
-  /** The class that the present evidence speaks against: its name, or words for it; null where there is none. */
-  get against() {
-    const [first] = this.state?.chain ?? [];
-    if (first?.name !== "contrast") return null;
-    return this.className(first.parameters.against) ?? "the strongest other";
+  /** The class that a view's evidence speaks against: its name, or words for it; null where there is none. */
+  against({ explainer }) {
+    if (!explainer.startsWith("contrast")) return null;
+    const number = /^contrast\([^)]*against=(\d+)/.exec(explainer)?.[1];
+    return number === undefined ? "the strongest other" : this.className(Number(number));
   }
 
+  /** A class by its name; the worker says some by number. */
   className(target) {
-    return /^\d+$/.test(String(target)) ? (this.labels[Number(target)] ?? target) : target;
+    return typeof target === "number" ? (this.labels[target] ?? target) : target;
   }
 
   /** A step after the explainer: a switch, and its parameters while it is on. */
@@ -160,9 +166,10 @@ export class ExplainPanel {
       return { input, update: (value) => (input.value = value) };
     }
     if (kind === "class" || kind === "layer") {
-      const input = element("input", { type: "text", placeholder: kind === "class" ? "the strongest other" : "the last", autocomplete: "off" });
+      const input = element("input", { type: "text", placeholder: kind === "class" ? "the strongest other" : "the last", autocomplete: "off", maxLength: 200 });
       if (kind === "class") input.setAttribute("list", "labels");
       input.addEventListener("change", () => set(input.value.trim() || null));
+      input.addEventListener("blur", () => this.paint(this.state));
       const words = (value) => (kind === "class" ? this.className(value) : value) ?? "";
       return { input, update: (value) => document.activeElement !== input && (input.value = words(value)) };
     }
@@ -178,15 +185,23 @@ export class ExplainPanel {
     return { input, update: (value) => held() || (input.value = scale.position(value ?? (low + high) / 2)) };
   }
 
-  /** Ask for this chain. With `wait`, only the last of several is sent. */
+  /** Ask for another class. */
+  askOf(target) {
+    this.kept = target;
+    this.ask(this.state.chain);
+  }
+
+  /** Ask for this chain; what is asked meanwhile goes instead. */
   ask(chain, wait = 0) {
-    const declared = this.declared.get(chain[0].name);
-    const target = declared.class_blind ? null : this.target.value.trim() || null;
-    clearTimeout(this.soon);
-    this.soon = setTimeout(() => {
-      this.soon = null;
-      this.send({ chain, target });
-    }, wait);
+    const target = this.declared.get(chain[0].name).class_blind ? null : this.kept;
+    this.wish = { chain, target };
+    if (!wait) clearTimeout(this.soon);
+    if (!wait || this.soon === null) {
+      this.soon = setTimeout(() => {
+        this.soon = null;
+        this.send(this.wish);
+      }, wait);
+    }
     this.paint({ chain, target, asked: true, refused: "" });
   }
 

@@ -216,10 +216,11 @@ class Tile {
 }
 
 /** Which class the heat speaks for, how likely that is where it is none of those named above, and against which. */
-function evidence({ target, target_p: p, top }) {
+function evidence(view) {
+  const { target, target_p: p, top } = view;
   const likely = top.some(({ label }) => label === target) ? "" : ` (${percent(p)})`;
-  const against = panel.against === null ? "" : `, not ${panel.against}`;
-  return `Heat: evidence for ${target}${likely}${against}`;
+  const against = panel.against(view);
+  return `Heat: evidence for ${target}${likely}${against === null ? "" : `, not ${against}`}`;
 }
 
 /** Text into a node's first text node, touched only where it changed. */
@@ -400,6 +401,7 @@ function switchTruth() {
 
 function switchPanel() {
   const open = byId("panel").hidden;
+  if (byId("panel").contains(document.activeElement)) byId("explain").focus();
   byId("panel").hidden = !open;
   byId("explain").setAttribute("aria-expanded", String(open));
   if (open) byId("explainer").focus();
@@ -424,10 +426,7 @@ byId("opacity").addEventListener("input", ({ target }) => {
 });
 document.addEventListener("keydown", (event) => {
   const writing = event.target.matches?.("input[type=text], input[type=number], select");
-  if (event.key === "Escape" && !byId("panel").hidden) {
-    switchPanel();
-    byId("explain").focus();
-  }
+  if (event.key === "Escape" && !event.defaultPrevented && !byId("panel").hidden) switchPanel();
   const plain = !(event.ctrlKey || event.metaKey || event.altKey || event.repeat || writing);
   if (event.key.toLowerCase() === "e" && plain) {
     event.preventDefault(); // or the list that now has the focus would jump to what begins with e
