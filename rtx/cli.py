@@ -376,6 +376,31 @@ def add_model(
     )
 
 
+@models.command("export")
+def export_model(
+    name: Annotated[str, typer.Argument(metavar="MODEL")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.onnx")],
+    explainer: Annotated[
+        str, typer.Option(help="What reads features, separated by commas: [bold]'ksigma, cam | selective'[/]")
+    ] = "cam",
+) -> None:
+    """Write a model with explainers as one ONNX file that runs without rtx: frames in, scores and heatmaps out."""
+    from rtx.explain.chain import chain_for
+    from rtx.explain.registry import parse_several
+    from rtx.nets import cards
+
+    chains = parse_several(explainer)
+    for chain in chains:
+        chain_for(str(chain), None, cards.card(name).labels)
+    from rtx.api import load
+    from rtx.engine.export import export, output_of
+
+    with console.status(f"writing {name}"):
+        export(load(name, "cpu", "fp32"), chains, output)
+    maps = ", ".join(output_of(chain) for chain in chains)
+    console.print(f"{output}: {output.stat().st_size / 2**20:.0f} MB; clip, target -> logits, {maps}", soft_wrap=True)
+
+
 @models.command("pull")
 def pull_model(name: str) -> None:
     """Fetch a model's weights into the cache, by hash."""

@@ -236,6 +236,16 @@ def parse(text: str) -> Chain:
     return assemble([_read(node, text) for node in _nodes(tree)])
 
 
+def parse_several(text: str) -> list[Chain]:
+    """`ksigma(k=2), cam | selective` as chains. UserError."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return [parse(text)]  # It says what is wrong.
+    nodes = tree.elts if isinstance(tree, ast.Tuple) else [tree]
+    return [parse(ast.unparse(node)) for node in nodes]
+
+
 def assemble(asked: Sequence[Asked]) -> Chain:
     """An explainer and steps as a chain. UserError names what is wrong with it."""
     calls = [_call(name, parameters) for name, parameters in asked]
