@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ def export(backend: TorchBackend, chains: Sequence[Chain], path: Path) -> None:
     target = torch.tensor([-1, 0])
     graph = Graph(backend, chains).eval()
     batch = torch.export.Dim("N", min=1)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # It tells of packages that are not needed.
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # The exporter warns of its own versions.
         try:

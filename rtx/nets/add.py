@@ -9,24 +9,19 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 
 from rtx import resources
 from rtx.errors import UserError, unknown
 from rtx.fetch import sha256
 from rtx.nets import cards
 from rtx.nets.keys import renamed
+from rtx.nets.weights import read_state
 from rtx.nets.zoo import ARCHITECTURES
-
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
-"""Under which trainers keep the weights beside their own state."""
 
 
 def add(
@@ -78,25 +73,6 @@ def _card(
     for table, values in tables.items():
         lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The weights in a checkpoint, opened without running anything in it."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give a checkpoint (.pth, .pt, .safetensors)") from None
-    except (UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        why = (str(error).splitlines() or ["it is cut off"])[0]
-        raise UserError(f"{path} is no checkpoint of weights alone, and nothing else is opened: {why}") from None
-    for wrapper in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"{path} holds no state dict of weights")
-    return dict(found)
 
 
 def _labels(path: Path) -> list[str]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from rtx.errors import UserError
 from rtx.fetch import fetch, sha256
 from rtx.nets.cards import Card, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -54,6 +58,36 @@ def read_arrays(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UserError(f"{path.name} holds a {type(tree).__name__}, not a tree of arrays")
     return tree
+
+
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
+"""Under which trainers keep the weights beside their own state."""
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint, opened without running anything in it."""
+    import torch  # Not for those who only check a file.
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a checkpoint (.pth, .pt, .safetensors)") from None
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+        why = (str(error).splitlines() or ["it is cut off"])[0]
+        raise UserError(f"{path} is no checkpoint of weights alone, and nothing else is opened: {why}") from None
+    for wrapper in WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if (
+        not isinstance(found, Mapping)
+        or not found
+        or not all(isinstance(value, torch.Tensor) for value in found.values())
+    ):
+        raise UserError(f"{path} holds no state dict of weights")
+    return dict(state)
 
 
 def from_flax_i3d(tree: dict[str, Any]) -> Arrays:

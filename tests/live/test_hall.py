@@ -24,7 +24,7 @@ SMALL = "scene:hall?seed=7&size=320x180&fps=15"
 
 def test_every_frame_that_is_not_dropped_is_explained_by_the_network_of_the_hall(tmp_path: Path):
     """`pace = "every"`: nothing is dropped, so that what is counted is what there is."""
-    report, every = tmp_path / "report.json", ["--set", "camera.pace=every", "--show", "none", "--seconds", "12"]
+    report, every = tmp_path / "report.json", ["--set", "camera.pace=every", "--show", "none", "--seconds", "9"]
     done = command("run", SMALL, *every, "--report", str(report))
     assert done.returncode == 0, done.stderr
     found = report_of(report)
@@ -68,7 +68,7 @@ def test_two_halls_are_followed_by_one_network_turned_on_or_off(tmp_path: Path):
     forward_ms = {}
     for continual in ("true", "false"):
         report = tmp_path / f"{continual}.json"
-        settings = ["--set", f"worker.continual={continual}", "--show", "none", "--seconds", "8"]
+        settings = ["--set", f"worker.continual={continual}", "--show", "none", "--seconds", "6"]
         done = command("run", SMALL, SMALL.replace("7", "8", 1), *settings, "--report", str(report))
         assert done.returncode == 0, done.stderr
         found = report_of(report)

@@ -165,9 +165,11 @@ def seq(page: Page, camera: str = "hall") -> int:
 
 def shown(page: Page, sink: PageSink, what: View) -> Image:
     """The canvas once `what` is drawn and nothing more is coming."""
-    before = page.evaluate("rtx.frames") if page.evaluate("!!window.rtx") else 0
+    before, had = page.evaluate("[window.rtx?.frames ?? 0, window.rtx?.views ?? 0]")
+    sent = sink.status()["frames"]
     with Feed(sink, what) as feed:
         until(lambda: page.evaluate("window.rtx?.frames ?? 0") > before + 2, "the view on the screen")
+    until(lambda: page.evaluate("rtx.views") - had == sink.status()["frames"] - sent, "all that was sent to arrive")
     quiet(page)
     assert seq(page) <= feed.seq
     return canvas(page)
