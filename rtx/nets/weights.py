@@ -81,11 +81,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-    if (
-        not isinstance(found, Mapping)
-        or not found
-        or not all(isinstance(value, torch.Tensor) for value in found.values())
-    ):
+    state = found if isinstance(found, Mapping) else {}
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path} holds no state dict of weights")
     return dict(state)
 
