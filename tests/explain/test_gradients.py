@@ -88,16 +88,22 @@ def test_guided_backprop_cuts_negative_gradients_at_every_relu(kind: type[Staged
     torch.testing.assert_close(guided_backprop(forward), clip.grad.abs().amax(dim=1))
 
 
+def for_captum(network: Staged) -> Staged:
+    """It hooks ReLUs, which then must not work in place."""
+    theirs = copy.deepcopy(network)
+    for module in theirs.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return theirs
+
+
 @pytest.mark.parametrize("kind", [Plain])
 def test_guided_backprop_is_captums(kind: type[Staged]):
     """Of networks in which every ReLU is a module."""
     attr = pytest.importorskip("captum.attr", reason="pip install --no-deps captum==0.7.0")
     network, clip = a_net(kind).requires_grad_(True), a_clip()
     forward = forward_of(network, clip)
-    theirs = copy.deepcopy(network)
-    for module in theirs.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
+    theirs = for_captum(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = attr.GuidedBackprop(theirs).attribute(clip.clone().requires_grad_(), target=forward.target.clone())
@@ -109,10 +115,7 @@ def test_guided_grad_cam_is_captums_where_it_enlarges_alike():
     attr = pytest.importorskip("captum.attr", reason="pip install --no-deps captum==0.7.0")
     network, clip = a_net(Plain).requires_grad_(True), a_clip()
     forward = forward_of(network, clip)
-    theirs = copy.deepcopy(network)
-    for module in theirs.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
+    theirs = for_captum(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         leaf, target = clip.clone().requires_grad_(), forward.target.clone()

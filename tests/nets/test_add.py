@@ -79,16 +79,21 @@ def test_the_command_says_how_to_run_it_and_the_list_whose_it_is(own: Path):
 
 
 class Evil:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
     def __reduce__(self) -> Any:
-        return Path.touch, (Path("/tmp/rtx-was-here"),)
+        return Path.touch, (self.path.with_name("was-here"),)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lambda path: path.write_bytes(pickle.dumps(Evil())), "nothing else is opened"),
-        (lambda path: torch.save({"model": Evil()}, path), "nothing else is opened"),
+        (lambda path: path.write_bytes(pickle.dumps(Evil(path))), "nothing else is opened"),
+        (lambda path: torch.save({"model": Evil(path)}, path), "nothing else is opened"),
         (lambda path: path.write_bytes(b"not a checkpoint at all"), "nothing else is opened"),
         (lambda path: path.write_bytes(b""), "nothing else is opened"),
         (lambda path: torch.save([1, 2], path), "no state dict"),
@@ -101,7 +106,7 @@ def test_what_is_no_checkpoint_of_it_is_refused(own: Path, made: Any, said: str)
     made(own / "weights.pth")
     with pytest.raises(UserError, match=said):
         added(own, own / "weights.pth")
-    assert not Path("/tmp/rtx-was-here").exists()
+    assert not (own / "was-here").exists()
     assert not (own / "models" / "mine").exists(), "nothing half made stays"
 
 

@@ -23,7 +23,7 @@ export class ExplainPanel {
     this.target = node.querySelector("#target");
     this.explainer.addEventListener("change", () => this.ask([link(this.explainer.value), ...this.state.chain.slice(1)], SOON_MS));
     this.target.addEventListener("change", () => this.askOf(this.target.value.trim() || null));
-    this.target.addEventListener("blur", () => this.paint(this.state));
+    this.target.addEventListener("blur", () => this.state && this.paint(this.state));
     node.querySelector("#target-clear").addEventListener("click", () => {
       this.target.focus();
       this.target.value = "";
