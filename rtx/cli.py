@@ -251,7 +251,8 @@ def _truth(clip: Clip, truth: Truth, result: Result, labels: tuple[str, ...]) ->
     right = named_rightly(result.top[0].label, truth, clip.t_frames[-1] - clip.t_frames[0], labels)
     return {
         "action": truth.action, "acting": list(truth.acting), "right": right,
-        "hit": {"body": hit.body, "acting": hit.acting},
+        # A map of nothing has no hottest place.
+        "hit": {"body": hit.body if result.evidence else None, "acting": hit.acting if result.evidence else None},
         "chance": {"body": round(hit.chance_body, 4), "acting": round(hit.chance_acting, 4)},
     }  # fmt: skip
 
@@ -283,10 +284,10 @@ def _print_result(about: dict[str, Any], output: Path | None) -> None:
         console.print(f"{100 * about['lost']:.2g} % of the score fell where nothing but a bias had made an output")
     if truth := about.get("truth"):
         said = {True: "right", False: "wrong", None: "not judged"}[truth["right"]]
-        console.print(
-            f"truth: {truth['action']} ({said}); hottest place on the figure: {_yes(truth['hit']['body'])}, ", end=""
-        )
-        console.print(f"on the limbs that act: {_yes(truth['hit']['acting'])}")
+        hit = truth["hit"]
+        where = f"on the figure: {_yes(hit['body'])}, on the limbs that act: {_yes(hit['acting'])}"
+        hottest = f"hottest place {where}" if about["map"]["evidence"] else "no place is hottest"
+        console.print(f"truth: {truth['action']} ({said}); {hottest}", soft_wrap=True)
     if output is not None:
         console.print(f"written: {escape(str(output))}")
 

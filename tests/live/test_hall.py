@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import rtx
 from rtx.capture.clockbars import read_clock
 from rtx.capture.devices import webcams
+from rtx.cli import app
 from rtx.clock import now
 from rtx.demo import HALL
 from rtx.nets import cards
@@ -89,6 +91,15 @@ def test_the_hall_is_explained_like_a_file(tmp_path: Path):
     assert said["truth"]["right"] == (said["truth"]["action"] == said["top"][0]["label"])
     assert set(said["truth"]["hit"]) == set(said["truth"]["chance"]) == {"body", "acting"}
     assert sheet.stat().st_size > 10_000
+
+
+def test_a_map_without_evidence_hits_nothing_and_misses_nothing():
+    chain = "ksigma(k=6) | selective(n=20)"
+    asked = ["explain", "scene:hall?seed=7", "--at", "8", "--explainer", chain]
+    said = json.loads(CliRunner().invoke(app, [*asked, "--json"]).output)
+    assert not said["map"]["evidence"]
+    assert said["truth"]["hit"] == {"body": None, "acting": None}
+    assert "no place is hottest" in CliRunner().invoke(app, asked).output
 
 
 @pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
