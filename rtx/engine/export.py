@@ -21,6 +21,7 @@ from rtx.errors import UserError
 from rtx.explain.chain import bind
 from rtx.explain.placing import upsample
 from rtx.explain.registry import Chain
+from rtx.explain.run import run
 from rtx.nets.forward import Forward, Outcome
 
 OPSET = 18
@@ -69,10 +70,7 @@ class Graph(nn.Module):
 
 
 def _map(chain: Chain, forward: Forward) -> Tensor:
-    first, *steps = chain.calls
-    relevance: Tensor = first.declaration.function(forward, **first.parameters)
-    for step in steps:
-        relevance = step.declaration.function(forward, relevance, **step.parameters).relevance
+    relevance = run(chain, forward).relevance
     return relevance if tuple(relevance.shape[1:]) == forward.input_size else upsample(forward, relevance)
 
 

@@ -91,6 +91,8 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
             while not stop.is_set():
                 if turn.has_come(report):
                     choices.serve(lambda choice: _choose(choice, engine, cameras, report))
+                    if choices.malformed:
+                        report.drops["malformed_choice"] = choices.malformed
                 step(engine, cameras, report)
                 if not feeder.is_alive():
                     raise RuntimeError("the thread that takes frames has ended")

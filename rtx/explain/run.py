@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,18 +32,37 @@ class Explained:
     """Per clip, of an explainer that hands relevance back: the share that fell where nothing but a bias had made it."""
 
 
+class Ran(NamedTuple):
+    """What a chain gave, as tensors alone."""
+
+    relevance: Tensor
+    """N t h w or N T H W."""
+    lost: Tensor | None = None
+    """N, of an explainer that hands relevance back."""
+    motion_share: Tensor | None = None
+    """N, after a step that selects."""
+
+
+def run(chain: Chain, forward: Forward, memory: list[Memory] | None = None) -> Ran:
+    """Explainer and steps, left to right; also where a graph is traced, so that no number is looked at here."""
+    first, *steps = chain.calls
+    made: Tensor | Shared = first.declaration.function(forward, **first.parameters)
+    relevance, lost = made if isinstance(made, Shared) else (made, None)
+    share: Tensor | None = None
+    for call in steps:
+        stepped: Stepped = call.declaration.function(forward, relevance, **call.parameters, memory=memory)
+        relevance = stepped.relevance
+        share = share if stepped.motion_share is None else stepped.motion_share
+    return Ran(relevance, lost, share)
+
+
 def explain(chain: Chain, forward: Forward, memory: list[Memory] | None = None) -> Explained:
     """Run the chain. `memory`, one a clip, asks for the live form of steps that have one."""
-    first, *steps = chain.calls
     with torch.no_grad():
-        made: Tensor | Shared = first.declaration.function(forward, **first.parameters)
-        relevance, lost = made if isinstance(made, Shared) else (made, None)
-        missing: list[float | None] = [None] * len(relevance) if lost is None else lost.tolist()
-        share: list[float | None] = [None] * len(relevance)
-        for call in steps:
-            stepped: Stepped = call.declaration.function(forward, relevance, **call.parameters, memory=memory)
-            relevance = stepped.relevance
-            if stepped.motion_share is not None:
-                share = [None if math.isnan(value) else value for value in stepped.motion_share.tolist()]
-        evidence = (relevance.flatten(1).amax(dim=1) > 0).tolist()
-        return Explained(relevance, cells_of(forward, relevance), evidence, share, missing)
+        ran = run(chain, forward, memory)
+        none: list[float | None] = [None] * len(ran.relevance)
+        lost = none if ran.lost is None else ran.lost.tolist()
+        shares = none if ran.motion_share is None else ran.motion_share.tolist()
+        share = [None if value is None or math.isnan(value) else value for value in shares]
+        evidence = (ran.relevance.flatten(1).amax(dim=1) > 0).tolist()
+        return Explained(ran.relevance, cells_of(forward, ran.relevance), evidence, share, lost)
