@@ -26,10 +26,10 @@ from torch import Tensor
 
 import rtx
 from benchmarks import peers
-from benchmarks.record import RESULTS, commit, keep, show
-from rtx.engine.torch_backend import cores
+from benchmarks.record import RESULTS, keep, show
 from rtx.explain.registry import DECLARED, parse
 from rtx.explain.run import explain
+from rtx.machine import commit, cores
 from rtx.nets.c3d import C3D
 from rtx.nets.forward import Forward, Network
 from rtx.nets.resnet3d import ResNet3D

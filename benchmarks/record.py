@@ -1,61 +1,20 @@
-"""What a result must carry with it: machine, versions, commit, time; and where it is kept."""
+"""Where results are kept, with the machine, versions, commit and time; and how they are shown."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
-import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from rtx.machine import commit, machine
+
 RESULTS = Path(__file__).with_name("results")
-PACKAGES = ("torch", "numpy", "opencv-python", "pyzmq", "av", "msgspec")
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores, system and versions."""
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "load_before": round(os.getloadavg()[0], 2),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return name + (" with AVX512_BF16" if "avx512_bf16" in flags else "")
-
-
-def commit() -> str:
-    """The commit that was measured; `+` where files had changed since."""
-    folder = Path(__file__).parent
-    head = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    dirty = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
 def keep(name: str, result: dict[str, Any]) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,7 +20,8 @@ from rtx.capture.file import File
 from rtx.capture.scene import SceneCamera
 from rtx.capture.sources import kind
 from rtx.clock import NS_PER_MS, NS_PER_S, now
-from rtx.config import Camera, default_model, of_sources
+from rtx.config import BackendName, Camera, DeviceName, PrecisionName, default_model, of_sources
+from rtx.engine.backends import load as load_backend
 from rtx.engine.engine import Batch, Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip, see
@@ -36,16 +37,14 @@ from rtx.show.view import View
 from rtx.show.viewer import Viewer
 from rtx.supervise import Supervisor
 
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-
 
 def load(
     model: str | nn.Module = "i3d-k400",
-    device: Device = "auto",
-    precision: Precision = "auto",
+    device: DeviceName = "auto",
+    precision: PrecisionName = "auto",
     threads: int | None = None,
     *,
+    backend: BackendName = "torch",
     layer: str | None = None,
     clip: Mapping[str, Any] | None = None,
 ) -> TorchBackend:
@@ -59,9 +58,11 @@ def load(
         card = cards.card(model, layer)
         if not card.here:
             pull(card)
-        return TorchBackend(_taking(card, clip), device, precision, threads)
-    if device != "auto" or precision != "auto":
-        raise UserError("your own network runs where it is, as it is: leave out device and precision, or move it")
+        return load_backend(_taking(card, clip), backend, device, precision, threads)
+    if (device, precision, backend) != ("auto", "auto", "torch"):
+        raise UserError(
+            "your own network runs where it is, as it is: leave out device, precision and backend, or move it"
+        )
     if not isinstance(model, nn.Module):
         raise UserError(f"load takes a model's name, a card's file, module:factory, or a torch module; not {model!r}")
     name = type(model).__name__
@@ -294,7 +295,7 @@ def explain(
     """
     if not isinstance(model, TorchBackend):
         raise UserError(f"explain takes a loaded model, not {model!r}: rtx.load({str(model)!r})")
-    engine = Engine(model, explainer, None if target is None else str(target))
+    engine = Engine(model, explainer, None if target is None else str(target), continual=False)
     frames = _frames(model, clip)
     batch = engine.run(frames[None])
     return result_of(engine, batch)
@@ -312,7 +313,7 @@ def costs(model: str, layer: str | None = None, rounds: int = 3) -> tuple[dict[s
     for name, declaration in DECLARED.items():
         if declaration.is_step:
             continue
-        engine = Engine(backend, name)
+        engine = Engine(backend, name, continual=False)
         try:
             whole = _median_ms(partial(engine.run, frames), rounds)
             after = median(engine.run(frames).ms["explain"] for _ in range(rounds))

@@ -19,6 +19,9 @@ Positive = Annotated[float, Meta(gt=0)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_\-]{1,40}$")]
 Part = Literal["capture", "engine", "show"]
+DeviceName = Literal["auto", "cpu", "cuda"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+BackendName = Literal["torch", "compile", "graphs", "onnx", "openvino"]
 
 
 class _Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,8 +59,10 @@ class Worker(_Struct, frozen=True):
     explainer: str = "cam"
     target: str | None = None
     """The class to explain, by name or number; the top class where this is not given."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    backend: BackendName = "torch"
+    """What makes the pass: torch, its `compile` or CUDA `graphs`, ONNX Runtime, OpenVINO."""
+    device: DeviceName = "auto"
+    precision: PrecisionName = "auto"
     threads: PositiveInt | None = None
 
 
@@ -77,6 +82,8 @@ class Show(_Struct, frozen=True):
 class Budget(_Struct, frozen=True):
     heatmap_age_ms: Positive = 900.0
     """A frame shown with an older heatmap is a deadline miss."""
+    deadline_misses: Fraction = 0.05
+    """Share of them that may be; where there are more, the worker gives up what it can. 1: never."""
 
 
 class Link(_Struct, frozen=True):
@@ -218,16 +225,16 @@ def _readable(error: msgspec.ValidationError, tree: dict[str, Any], where: str) 
         return UserError(f"{where}: {key or 'pipeline'} lacks {match.group(1)!r}")
     if text.startswith("Invalid enum value"):
         section, _, field = bare.partition(".")
-        choices = _choices(get_type_hints(_SECTIONS[section])[field])
-        return UserError(f"{where}: {unknown(key, redact(_at(tree, key)), choices)}")
+        known = choices(get_type_hints(_SECTIONS[section])[field])
+        return UserError(f"{where}: {unknown(key, redact(_at(tree, key)), known)}")
     return UserError(f"{where}: {key}: {text[:1].lower()}{text[1:]}; got {redact(repr(_at(tree, key)))}")
 
 
-def _choices(hint: Any) -> tuple[str, ...]:
+def choices(hint: Any) -> tuple[str, ...]:
     """The values of the Literal in a type, however deep."""
     if get_origin(hint) is Literal:
         return get_args(hint)
-    return tuple(choice for inner in get_args(hint) for choice in _choices(inner))
+    return tuple(choice for inner in get_args(hint) for choice in choices(inner))
 
 
 def _dotted(key: str, fields: tuple[str, ...]) -> list[str]:

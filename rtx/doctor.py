@@ -15,6 +15,7 @@ from typing import Literal
 
 from rtx import resources
 from rtx.config import Page
+from rtx.machine import cores
 
 Verdict = Literal["ok", "note", "missing"]
 
@@ -40,15 +41,14 @@ def examine() -> Iterator[Finding]:
 
 
 def _cores() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cores < 2:
+    if cores() < 2:
         return Finding(
             "note",
             "cores",
-            f"{cores}",
+            f"{cores()}",
             "grabber, worker and display share one core: expect few explanations a second",
         )
-    return Finding("ok", "cores", f"{cores}")
+    return Finding("ok", "cores", f"{cores()}")
 
 
 def _shared_memory() -> Finding:

@@ -105,4 +105,5 @@ def _in_a_line(report: RunReport) -> str:
         f"{report.shown} shown ({report.display_fps:.1f}/s), "
         f"{report.explained} explained ({report.explained_per_s:.1f}/s), {age}, "
         f"{report.deadline_misses} deadline misses, {restarts} restarts"
+        + (f"; at the end {report.degraded}, to keep within {report.budget_ms:.0f} ms" if report.degraded else "")
     )

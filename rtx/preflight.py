@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
 from rtx.capture.sources import kind
-from rtx.config import Camera, Pipeline, resolve
-from rtx.errors import UserError, unknown
-from rtx.explain.chain import chain_for
+from rtx.config import Camera, Pipeline, Worker, resolve
+from rtx.errors import UserError
+from rtx.explain.chain import chain_for, check_backend
 from rtx.nets import cards, weights
 from rtx.redact import redact
 
 DRAWN = ("synthetic", "scene")
 """Kinds of sources that are made here, with their settings in their URL."""
-DEVICES = ("auto", "cpu", "cuda")
 _URL = re.compile(r".*://|(?:rtsps?|rtmps?|https?|udp|tcp|rtp|srt|synthetic):", re.IGNORECASE)
 
 
@@ -31,8 +31,7 @@ def check_pipeline(pipeline: Pipeline, console: Console) -> None:
                 raise UserError(f"camera {camera.name!r}: pace = 'every' is for files; a live source cannot wait")
             check_keys(camera)
     if "engine" in parts:
-        worker = pipeline.worker
-        check_model(worker.model, worker.layer, worker.explainer, worker.target, console)
+        check_worker(pipeline.worker, console)
     if "show" in parts:
         from rtx.show.sinks import check_sinks
 
@@ -65,31 +64,26 @@ def check_file(source: str) -> None:
     raise UserError(f"explain takes a file; {shown!r} is none, use rtx run for streams")
 
 
-def check_explain(
-    model: str,
-    layer: str | None,
-    explainer: str,
-    target: str | None,
-    device: str,
-    output: Path | None,
-    console: Console,
-) -> None:
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
-    check_model(model, layer, explainer, target, console)
+def check_explain(worker: Worker, output: Path | None, console: Console) -> None:
+    """Raises UserError."""
+    check_worker(worker, console)
     if output is not None:
         from rtx.show.still import check
 
         check(output)
 
 
-def check_model(model: str, layer: str | None, explainer: str, target: str | None, console: Console) -> None:
-    card = cards.card(model, layer)
-    chain_for(explainer, target, card.labels)
+def check_worker(worker: Worker, console: Console) -> None:
+    """Raises UserError. Fetches the model's weights where they are not here yet."""
+    card = cards.card(worker.model, worker.layer)
+    chain, _ = chain_for(worker.explainer, worker.target, card.labels)
+    check_backend(chain, card, worker.backend, worker.continual)
+    if worker.backend == "openvino" and find_spec("openvino") is None:
+        raise UserError("backend 'openvino' needs its package: pip install 'rtx-explain[openvino]'")
     if card.foreign:
         return
     if not card.here:
-        with console.status(f"fetching the weights of {model} (once)"):
+        with console.status(f"fetching the weights of {card.name} (once)"):
             weights.pull(card)
     weights.check(card)
 

@@ -14,13 +14,26 @@ from rtx.supervise import Child, Supervisor
 
 
 class AgesMs(msgspec.Struct, frozen=True):
-    pickup: Summary
+    """Ages of what is shown, and what each stage took."""
+
     heatmap: Summary
     misalignment: Summary
     frame: Summary
+    capture: Summary
+    """From a frame's capture until its grabber had let go of it."""
+    pickup: Summary
+    """From a frame's capture until the worker had it."""
+    resize: Summary
     wait: Summary
+    """From the capture of a clip's newest frame until its pass began."""
     forward: Summary
     explain: Summary
+    wire: Summary
+    upsample: Summary
+    overlay: Summary
+    """Drawing over a picture; nothing where a browser does it."""
+    show: Summary
+    """Handing a picture to where it is shown."""
 
 
 class TruthReport(msgspec.Struct, frozen=True):
@@ -53,6 +66,10 @@ class RunReport(msgspec.Struct, frozen=True):
     ages_ms: AgesMs
     deadline_misses: int
     budget_ms: float
+    degraded: str
+    """What was given up at the end to keep within the budget."""
+    steps: list[str]
+    """When what was given up, or taken back."""
     drops: dict[str, int]
     restarts: dict[str, int]
     cpu_ms_per_frame: dict[str, float]
@@ -83,6 +100,13 @@ def summarise(run: Supervisor) -> RunReport:
         {},
     )
     seconds = (now() - run.started_at) / NS_PER_S
+    steps = [
+        step
+        for child in by_role["worker"]
+        for status in child.lives()
+        for step in status.facts.get("steps", "").split("\n")
+        if step
+    ]
     captured = total("grabber", "captured")
     drops: Counter[str] = Counter()
     for child in run.children:
@@ -97,11 +121,13 @@ def summarise(run: Supervisor) -> RunReport:
         largest_batch=max((s.counts.get("largest_batch", 0) for c in by_role["worker"] for s in c.lives()), default=0),
         first_heatmap_s=_first_heatmap(run, by_role["display"]),
         ages_ms=AgesMs(
-            pickup=ages("worker", "pickup"), heatmap=ages("display", "heatmap"),
-            misalignment=ages("display", "misalignment"), frame=ages("display", "frame"),
-            wait=ages("worker", "wait"), forward=ages("worker", "forward"), explain=ages("worker", "explain"),
+            **{name: ages("display", name) for name in ("heatmap", "misalignment", "frame")},
+            capture=ages("grabber", "capture"),
+            **{name: ages("worker", name) for name in ("pickup", "resize", "wait", "forward", "explain")},
+            **{name: ages("display", name) for name in ("wire", "upsample", "overlay", "show")},
         ),
         deadline_misses=total("display", "deadline_misses"), budget_ms=run.pipeline.budget.heatmap_age_ms,
+        degraded=facts.get("degraded", ""), steps=steps,
         drops={cause: n for cause, n in sorted(drops.items()) if n},
         restarts={child.name: child.restarts for child in run.children},
         cpu_ms_per_frame={c.name: round(_cpu_ms(c) / max(1, captured), 3) for c in run.children},

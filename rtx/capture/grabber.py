@@ -11,7 +11,7 @@ import zmq
 
 from rtx.capture.source import Source, SourceLost, Stamp
 from rtx.capture.sources import open_source
-from rtx.clock import NS_PER_S, now
+from rtx.clock import NS_PER_S, ms, now
 from rtx.config import Camera
 from rtx.errors import UserError
 from rtx.link.frames import FrameWriter
@@ -118,6 +118,7 @@ class _Loop:
         self._epoch += stamp.jump
         self.writer.publish(self._epoch, stamp.t_capture, stamp.truth)
         self.report.count("captured")
+        self.report.age("capture", ms(now() - stamp.t_capture))
         self._moved = now()
         self._set("live", "")
         if self.shown is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sys
 import threading
@@ -18,7 +17,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rtx.config import Pipeline, default_model, of_sources, read
+from rtx.cli.bench import bench
+from rtx.cli.models import models
+from rtx.cli.terminal import console
+from rtx.config import Pipeline, of_sources, read
 from rtx.errors import UserError, unknown
 from rtx.redact import redact
 
@@ -26,18 +28,15 @@ if TYPE_CHECKING:
     from rtx.api import Result
     from rtx.engine.window import Clip
     from rtx.link.wire import Truth
-    from rtx.nets.cards import Card
 
 app = typer.Typer(
     help="See what a video network looks at, while it looks: live heatmaps for action recognition.",
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
 )  # fmt: skip
-models = typer.Typer(help="Models: list, look at, fetch, check.", no_args_is_help=True)
 keys = typer.Typer(help="Keys for runs that span several hosts.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
-
-console = Console(highlight=False)
+app.command()(bench)
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Click's; newer releases of typer bring a click of their own."""
@@ -58,6 +57,10 @@ Target = Annotated[
     str | None, typer.Option(help="Class to explain, by name or number. [dim](default: the top class)[/]")
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+Backend = Annotated[
+    str | None,
+    typer.Option(help="torch, compile, graphs, onnx or openvino."),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. [bold]--set camera.mirror=true[/]."),
@@ -103,6 +106,7 @@ def run(
     explainer: Explainer = None,
     target: Target = None,
     device: Device = None,
+    backend: Backend = None,
     show: Annotated[
         str | None, typer.Option(help="Any of page, window, file:OUT.mp4, none; separated by commas.")
     ] = None,
@@ -111,16 +115,7 @@ def run(
     changes: Changes = None,
 ) -> None:
     """Explain live: capture, engine and display as processes of their own."""
-    settings = list(changes or [])
-    for key, value in (
-        ("worker.model", model),
-        ("worker.layer", layer),
-        ("worker.explainer", explainer),
-        ("worker.target", target),
-        ("worker.device", device),
-    ):
-        if value is not None:
-            settings.append(f"{key}={json.dumps(value)}")
+    settings = _settings(changes, model, layer, explainer, target, device, backend)
     if show is not None:
         settings.append(f"show.sinks={json.dumps([sink.strip() for sink in show.split(',')])}")
     go(_pipeline(what or [], settings), seconds, report)
@@ -175,6 +170,18 @@ def _check_report(report: Path) -> None:
         raise UserError(f"--report {str(report)!r} cannot be written: {error.strerror}; name a file") from None
 
 
+def _settings(
+    changes: list[str] | None, model: str | None, layer: str | None, explainer: str | None, target: str | None,
+    device: str | None, backend: str | None,
+) -> list[str]:  # fmt: skip
+    """Options that have a name of their own, as `--set` would say them."""
+    given = {
+        "model": model, "layer": layer, "explainer": explainer, "target": target, "device": device, "backend": backend,
+    }  # fmt: skip
+    named = [f"worker.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    return [*(changes or []), *named]
+
+
 def _pipeline(what: list[str], settings: list[str]) -> Pipeline:
     if len(what) == 1 and what[0].endswith(".toml"):
         from rtx.resources import PIPELINES
@@ -201,6 +208,7 @@ def explain(
     explainer: Explainer = None,
     target: Target = None,
     device: Device = None,
+    backend: Backend = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="OUT", help="Write OUT.png, OUT.mp4 or OUT.npz.")
     ] = None,
@@ -216,13 +224,14 @@ def explain(
     check_file(file)
     if display not in ("heat", "focus"):
         raise unknown("display", display, ("heat", "focus"))
-    name, chain = model or default_model([file]), explainer or "cam"
-    check_explain(name, layer, chain, target, device or "auto", output, Console(stderr=True))
-    from rtx.api import load, read_clip, result_of
+    settings = _settings(None, model, layer, explainer, target, device, backend)
+    worker = of_sources([file], [*settings, "worker.continual=false"]).worker
+    check_explain(worker, output, Console(stderr=True))
+    from rtx.api import read_clip, result_of
     from rtx.engine.engine import Engine
 
-    clip = read_clip(file, name, at)
-    engine = Engine(load(name, device or "auto", layer=layer), chain, target)  # type: ignore[arg-type]
+    clip = read_clip(file, worker.model, at)
+    engine = Engine.of(worker)
     engine.warm_up()
     result = result_of(engine, engine.run(clip.clip.frames[None]))
     if output is not None:
@@ -260,7 +269,7 @@ def _truth(clip: Clip, truth: Truth, result: Result, labels: tuple[str, ...]) ->
 def _print_result(about: dict[str, Any], output: Path | None) -> None:
     console.print(
         f"[bold]{escape(about['file'])}[/] at {about['at_s']:.2f} s, "
-        f"{about['model']} ({about['device']}, {about['precision']})"
+        f"{about['model']} ({about['backend']}, {about['device']}, {about['precision']})"
     )
     if about["stretched"]:
         console.print("[yellow]Less than a clip's duration of frames was there: they were stretched over the clip.[/]")
@@ -294,138 +303,6 @@ def _print_result(about: dict[str, Any], output: Path | None) -> None:
 
 def _yes(hit: bool | None) -> str:
     return "none in sight" if hit is None else "yes" if hit else "no"
-
-
-@models.command("list")
-def list_models() -> None:
-    """What models there are, and whether their weights are here."""
-    from rtx.nets import cards
-
-    grid = Table("name", "what", "clip", "classes", "weights")
-    for name in cards.names():
-        card = cards.card(name)
-        clip = card.clip
-        shape = f"{clip.frames} frames over {(clip.frames - 1) * clip.stride_ms / 1000:.1f} s, {clip.size} px"
-        grid.add_row(name, card.title, shape, str(len(card.labels) or "-"), _whose(card))
-    console.print(grid)
-
-
-def _whose(card: Card) -> str:
-    """Where a model's weights are, in words."""
-    if card.bare:
-        return "none to fetch: rtx models add"
-    if card.home:
-        return "yours"
-    if card.weights is not None and card.weights.source is None:
-        return "part of rtx"
-    return "in the cache" if card.here else "not fetched yet"
-
-
-@models.command("show")
-def show_model(name: str) -> None:
-    """A model's card and classes."""
-    from rtx.nets import cards
-
-    card = cards.card(name)
-    console.print(f"[bold]{card.name}[/]: {card.title}\n{card.paper}")
-    if card.bare:
-        console.print(
-            f"weights: none that rtx can fetch; published by {card.published}\n"
-            f"         rtx models add CHECKPOINT --arch {card.architecture} --labels FILE", soft_wrap=True,
-        )  # fmt: skip
-    elif card.weights is None:
-        console.print("weights: the network brings its own")
-    else:
-        origin = card.weights.source.package if card.weights.source else "part of rtx"
-        console.print(f"weights: {origin} ({card.weights.licence})")
-        console.print(f"         {card.file if card.here else 'not fetched yet'}", soft_wrap=True)
-    console.print(
-        f"clip: {card.clip.frames} frames every {card.clip.stride_ms:g} ms, {card.clip.size} x {card.clip.size} pixels"
-    )
-    if card.labels:
-        console.print(f"{len(card.labels)} classes: {escape(', '.join(card.labels))}")
-    else:
-        console.print("classes: by number; a labels.txt beside its card names them")
-
-
-@models.command("add")
-def add_model(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A state dict: .pth, .pt, .safetensors.")],
-    arch: Annotated[str, typer.Option("--arch", help="Its architecture, see [bold]rtx models list[/]: r3d_18, ...")],
-    labels: Annotated[Path, typer.Option("--labels", help="A text file: a class's name on each line.")],
-    name: Annotated[
-        str | None, typer.Option("--name", help="What to call it. [dim](default: the file's name)[/]")
-    ] = None,
-    clip: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--clip", metavar="KEY=VALUE", help="What it was trained on, e.g. stride_ms=40, mean=[114,107,99]."
-        ),
-    ] = None,
-    arguments: Annotated[
-        list[str] | None, typer.Option("--argument", metavar="KEY=VALUE", help="Of the architecture, e.g. shortcut=A.")
-    ] = None,
-) -> None:
-    """Make a model of your own checkpoint: opened without running anything in it, kept beside a card."""
-    from rtx.config import pairs
-    from rtx.nets.add import add
-
-    called = name or re.sub(r"[^a-z0-9_-]+", "-", checkpoint.stem.lower()).strip("-")
-    card = add(checkpoint, arch, labels, called, pairs("--clip", clip or []), pairs("--argument", arguments or []))
-    console.print(
-        f"{card.name}: {card.title}, {len(card.labels)} classes; rtx run 0 --model {card.name}", soft_wrap=True
-    )
-
-
-@models.command("export")
-def export_model(
-    name: Annotated[str, typer.Argument(metavar="MODEL")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.onnx")],
-    explainer: Annotated[
-        str, typer.Option(help="What reads features, separated by commas: [bold]'ksigma, cam | selective'[/]")
-    ] = "cam",
-) -> None:
-    """Write a model with explainers as one ONNX file that runs without rtx: frames in, scores and heatmaps out."""
-    from rtx.explain.chain import chain_for
-    from rtx.explain.registry import parse_several
-    from rtx.nets import cards
-
-    chains = parse_several(explainer)
-    for chain in chains:
-        chain_for(str(chain), None, cards.card(name).labels)
-    from rtx.api import load
-    from rtx.engine.export import export, output_of
-
-    with console.status(f"writing {name}"):
-        export(load(name, "cpu", "fp32"), chains, output)
-    maps = ", ".join(output_of(chain) for chain in chains)
-    console.print(f"{output}: {output.stat().st_size / 2**20:.0f} MB; clip, target -> logits, {maps}", soft_wrap=True)
-
-
-@models.command("pull")
-def pull_model(name: str) -> None:
-    """Fetch a model's weights into the cache, by hash."""
-    from rtx.nets import cards, weights
-
-    with console.status(f"fetching the weights of {name}"):
-        path = weights.pull(cards.card(name))
-    console.print(f"{name}: {path.stat().st_size / 2**20:.0f} MB, checked", soft_wrap=True)
-
-
-@models.command("check")
-def check_model(name: str) -> None:
-    """Check the weights' hash, then classify a plain clip to see that the network runs."""
-    from rtx.nets import cards, weights
-
-    card = cards.card(name)
-    if card.weights is not None:
-        weights.check(card)
-    from rtx.api import load
-    from rtx.engine.engine import Engine
-
-    engine = Engine(load(name), "cam")
-    engine.warm_up()
-    console.print(f"{name}: weights whole, network runs on {engine.backend.device} in {engine.backend.precision}")
 
 
 @app.command("explainers")
@@ -479,7 +356,3 @@ def new_keys(file: Path) -> None:
 
     make(file)
     console.print(f"written: {escape(str(file))}; set link.keys to it on every host", soft_wrap=True)
-
-
-if __name__ == "__main__":
-    main()

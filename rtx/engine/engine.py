@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rtx.config import Worker
+from rtx.engine.backends import load
+from rtx.engine.budget import Rung, ladder
 from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip
-from rtx.explain.chain import chain_for
+from rtx.explain.chain import chain_for, check_backend, followed
 from rtx.explain.registry import Chain
 from rtx.explain.run import Explained, explain
 from rtx.explain.steps import Memory
@@ -37,11 +40,6 @@ class Batch:
     ms: dict[str, float]
 
 
-def followed(card: cards.Card, chain: Chain, continual: bool) -> bool:
-    """Are streams followed frame by frame? Explainers that need a pass of their own see whole clips."""
-    return card.causal and continual and chain.reads == "features" and card.layer is None
-
-
 class Engine:
     """Loads once; `run` may be called from one thread at a time."""
 
@@ -50,7 +48,15 @@ class Engine:
         self.continual = continual
         self.card = backend.card
         self.labels = backend.labels
-        self.chain, self.target = chain_for(explainer, target, self.labels)
+        self.chain, self.target = self._chosen(explainer, target)
+        self.rung = Rung()
+        """What is given up at present to keep within the budget."""
+
+    def _chosen(self, explainer: str, target: str | None) -> tuple[Chain, int | None]:
+        """What is asked for, if this backend can give it. UserError."""
+        chain, index = chain_for(explainer, target, self.labels)
+        check_backend(chain, self.card, self.backend.name, self.continual)
+        return chain, index
 
     def choose(self, explainer: str, target: str | None, clips: int = 1) -> bool:
         """Explain so from now on, if it works on so many clips at once; False where it is done already.
@@ -58,14 +64,17 @@ class Engine:
         Whatever goes wrong is raised, UserError or not, and all stays as it was.
         """
         before = self.chain, self.target
-        chosen = chain_for(explainer, target, self.labels)
+        chosen = self._chosen(explainer, target)
         if chosen == before:
             return False
+        rung = self.rung
         self.chain, self.target = chosen
+        self.rung = Rung()
         try:
             self.warm_up(clips)
         except BaseException:
             self.chain, self.target = before
+            self.rung = rung
             raise
         return True
 
@@ -73,14 +82,25 @@ class Engine:
     def of(cls, worker: Worker) -> Engine:
         """Load what the worker's settings ask for."""
         card = cards.card(worker.model, worker.layer)
-        chain_for(worker.explainer, worker.target, card.labels)  # A mistake shows before seconds of loading.
-        backend = TorchBackend(card, worker.device, worker.precision, worker.threads)
+        chain, _ = chain_for(worker.explainer, worker.target, card.labels)  # A mistake shows before seconds of loading.
+        check_backend(chain, card, worker.backend, worker.continual)
+        backend = load(card, worker.backend, worker.device, worker.precision, worker.threads)
         return cls(backend, worker.explainer, worker.target, worker.continual)
 
     @property
     def asked(self) -> str | None:
         """The class that is to be explained; None: the likeliest."""
         return None if self.target is None else self.labels[self.target]
+
+    @property
+    def explaining(self) -> Chain:
+        """What explains at present."""
+        return self.rung.chain or self.chain
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """What could be given up, the least first."""
+        return ladder(self.card, self.chain, self.follows, self.backend.network.linear is not None)
 
     @property
     def follows(self) -> bool:
@@ -90,18 +110,27 @@ class Engine:
     def warm_up(self, clips: int = 1) -> None:
         """A pass as in a live run. The first one on a device takes longest; nobody should wait for it."""
         clip = self.card.clip
+        size = self.rung.size or clip.size
         memory = [Memory() for _ in range(clips)]
         for of in memory:
             of.times = tuple(range(clip.frames))
         if self.follows:
             pasts = [Past(clip.frames) for _ in range(clips)]
             for _ in range(3):
-                self.run(np.zeros((clips, 1, clip.size, clip.size, 3), np.uint8), memory, pasts)
+                self.run(np.zeros((clips, 1, size, size, 3), np.uint8), memory, pasts)
         else:
-            self.run(np.zeros((clips, clip.frames, clip.size, clip.size, 3), np.uint8), memory)
+            self.run(np.zeros((clips, clip.frames, size, size, 3), np.uint8), memory)
+
+    def prepare(self, clips: int = 1) -> None:
+        """Before a live run: what is made at the first pass of its kind is made now, for each rung of the ladder."""
+        # torch makes next to nothing; a graph takes seconds.
+        for rung in self.rungs if self.backend.name != "torch" else (Rung(),):
+            self.rung = rung
+            self.warm_up(clips)
+        self.rung = Rung()
 
     def run(
-        self, frames: np.ndarray[Any, np.dtype[np.uint8]], memory: list[Memory] | None = None,
+        self, frames: NDArray[np.uint8], memory: list[Memory] | None = None,
         pasts: list[Past] | None = None,
     ) -> Batch:  # fmt: skip
         """Classify and explain clips N T H W 3 (BGR, uint8). With `memory`, one a clip, in live form.
@@ -113,7 +142,7 @@ class Engine:
         forward = (
             self.backend.forward(frames, targets) if pasts is None else self.backend.follow(frames, pasts, targets)
         )
-        explained = explain(self.chain, forward, memory)
+        explained = explain(self.explaining, forward, memory)
         self.backend.finish()
         classified, done = forward.outcome.at, time.perf_counter()
         ms = {"forward": (classified - started) * 1e3, "explain": (done - classified) * 1e3}
@@ -124,7 +153,8 @@ class Engine:
         pasts = [clip.past for clip in clips if clip.past is not None]
         for of, clip in zip(memory or [], clips, strict=bool(memory)):
             of.times = clip.t_frames
-        batch = self.run(np.stack([clip.frames for clip in clips]), memory, pasts or None)
+        frames = np.stack([clip.frames for clip in clips])
+        batch = self.run(frames if self.rung.size is None else shrunk(frames, self.rung.size), memory, pasts or None)
         return [self.message(clip, batch, i) for i, clip in enumerate(clips)]
 
     def top(self, logits: Tensor) -> tuple[TopClass, ...]:
@@ -137,9 +167,9 @@ class Engine:
 
     def _peak(self) -> float:
         """What is known of this explainer's peaks as it is; other parameters and layers have others."""
-        if self.chain.calls[0].changed or self.card.layer is not None:
+        if self.explaining.calls[0].changed or self.card.layer is not None:
             return 0.0
-        return self.card.peaks.get(self.chain.name, 0.0)
+        return self.card.peaks.get(self.explaining.name, 0.0)
 
     def message(self, clip: Clip, batch: Batch, i: int) -> Explanation:
         """Explanation of clip number i of the batch."""
@@ -149,13 +179,19 @@ class Engine:
             camera=clip.camera, epoch=clip.epoch, first_seq=clip.first_seq, last_seq=clip.last_seq,
             t_frames=clip.t_frames, height=clip.height, width=clip.width, rect=(*clip.rect,),
             seen=None if clip.seen is None else (*clip.seen,), model=self.card.name,
-            explainer=str(self.chain), device=str(self.backend.device),
+            explainer=str(self.explaining), device=str(self.backend.device),
             backend=self.backend.name, precision=self.backend.precision, top=self.top(forward.logits[i]),
-            target=None if self.chain.class_blind else self.labels[int(forward.target[i])], asked=self.asked,
+            target=None if self.explaining.class_blind else self.labels[int(forward.target[i])], asked=self.asked,
             map=shown, evidence=bool((shown.array()[-1] > 0).any()), peak=self._peak(),
-            motion_share=explained.motion_share[i], truth=clip.truth,
+            motion_share=explained.motion_share[i], truth=clip.truth, degraded=self.rung.words,
             ms={name: round(ms, 3) for name, ms in batch.ms.items()},
         )  # fmt: skip
+
+
+def shrunk(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Clips N T H W 3 as N T size size 3."""
+    pictures = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA) for clip in frames for picture in clip]
+    return np.stack(pictures).reshape(*frames.shape[:2], size, size, 3).astype(np.uint8, copy=False)
 
 
 def to_wire(relevance: Tensor, cells: Cells, input_size: tuple[int, int, int]) -> RelevanceMap:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rtx.engine.onnx_graph import graph_of, open_session
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.explain.chain import bind
 from rtx.explain.placing import upsample
 from rtx.explain.registry import Chain
 from rtx.explain.run import run
+from rtx.machine import cores
 from rtx.nets.forward import Forward, Outcome
 
-OPSET = 18
 NEAR = 1e-3
 """What the file gives and what torch gives may differ by so much, of the largest value."""
 ON_THRESHOLD = 1e-3
@@ -87,31 +86,14 @@ def export(backend: TorchBackend, chains: Sequence[Chain], path: Path) -> None:
     names = ["logits", *map(output_of, chains)]
     for chain, name in zip(chains, names[1:], strict=True):
         _check(chain, name, names)
-    try:
-        import onnx  # noqa: F401  (said here, before torch says it less clearly)
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"exporting needs the package {error.name}: pip install 'rtx-explain[export]'") from None
     # A batch of two: of one, the graph would take the size for a constant.
     clip = torch.from_numpy(_noise((2, *backend.card.clip.input_size, 3)))
-    target = torch.tensor([-1, 0])
-    graph = Graph(backend, chains).eval()
-    batch = torch.export.Dim("N", min=1)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # It tells of packages that are not needed.
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The exporter warns of its own versions.
-        try:
-            made = torch.onnx.export(
-                graph, (clip, target), dynamo=True, opset_version=OPSET, verbose=False, input_names=["clip", "target"],
-                output_names=names, dynamic_shapes={"clip": {0: batch}, "target": {0: batch}},
-            )  # fmt: skip
-        except (torch.onnx.OnnxExporterError, RuntimeError) as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{backend.card.name} cannot be written as a graph: {why}") from None
-    assert made is not None
+    inputs = {"clip": clip, "target": torch.tensor([-1, 0])}
+    graph = Graph(backend, chains)
+    made = graph_of(graph, inputs, names, backend.card.name)
     made.model.metadata_props.update(_about(backend, chains))
     made.save(path)
-    _compare(path, graph, clip, target, names)
+    _compare(path, graph, inputs, names)
 
 
 def _check(chain: Chain, name: str, names: list[str]) -> None:
@@ -144,14 +126,11 @@ def _about(backend: TorchBackend, chains: Sequence[Chain]) -> dict[str, str]:
     return {f"rtx.{key}": json.dumps(value) for key, value in about.items()}
 
 
-def _compare(path: Path, graph: Graph, clip: Tensor, target: Tensor, names: list[str]) -> None:
+def _compare(path: Path, graph: Graph, inputs: dict[str, Tensor], names: list[str]) -> None:
     """The file in ONNX Runtime on the CPU against torch."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = session.run(None, {"clip": clip.numpy(), "target": target.numpy()})
+    found = open_session(path, "cpu", cores()).run(None, {name: of.numpy() for name, of in inputs.items()})
     with torch.no_grad():
-        expected = graph(clip, target)
+        expected = graph(*inputs.values())
     for name, ours, theirs in zip(names, expected, found, strict=True):
         far = np.abs(ours.numpy() - theirs) > NEAR * max(float(ours.abs().max()), 1e-12)
         if float(far.mean()) > ON_THRESHOLD:

@@ -1,8 +1,7 @@
-"""The torch backend: device and precision on purpose, one forward pass a batch."""
+"""The torch backend: device and precision on purpose, one forward pass a batch. Others replace how the pass is made."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Literal, TypeVar
 
@@ -11,18 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rtx.config import DeviceName, PrecisionName
 from rtx.errors import UserError
+from rtx.explain.chain import FEATURES_ONLY
+from rtx.machine import cores
 from rtx.nets.cards import Card
 from rtx.nets.causal import Causal, Past
 from rtx.nets.foreign import Foreign, make
-from rtx.nets.forward import Forward, Network
+from rtx.nets.forward import Forward, Network, Run
 from rtx.nets.zoo import build
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+def choose_device(wanted: DeviceName) -> torch.device:
     """`auto` takes CUDA where it works; `cuda` without a usable GPU is an error, never a slow run on the CPU."""
     if wanted == "cuda" and not torch.cuda.is_available():
         build_name = f"torch {torch.__version__}"
@@ -32,17 +34,12 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if use_cuda else "cpu")
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def cpu_has_bf16() -> bool:
     """True where the CPU multiplies bf16 itself; elsewhere bf16 is slower than fp32."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def choose_precision(wanted: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> Precision:
+def choose_precision(wanted: PrecisionName, device: torch.device) -> Precision:
     if wanted == "fp16" and device.type == "cpu":
         raise UserError("precision 'fp16' needs a GPU; use bf16 or fp32 on a CPU")
     if wanted != "auto":
@@ -84,8 +81,8 @@ class TorchBackend:
     def __init__(
         self,
         card: Card,
-        device: Literal["auto", "cpu", "cuda"] = "auto",
-        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+        device: DeviceName = "auto",
+        precision: PrecisionName = "auto",
         threads: int | None = None,
         module: nn.Module | None = None,
     ):
@@ -113,6 +110,7 @@ class TorchBackend:
                 for name, parameter in self.network.named_parameters():
                     if not name.startswith("stages."):
                         parameter.data = parameter.data.float()
+        self.run: Run = self.network.run
         self.labels = _labels(card, self.network)
         clip = card.clip
         self._mean = torch.tensor(clip.mean, device=self.device).view(1, 3, 1, 1, 1)
@@ -125,15 +123,23 @@ class TorchBackend:
 
     def normalise(self, frames: NDArray[np.uint8]) -> Tensor:
         """N T H W 3 BGR uint8 -> N 3 T H W RGB on the device, as the network wants it."""
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self._mean.device)
         channels_first = pixels.flip(-1).permute(0, 4, 1, 2, 3)
         scaled = (channels_first.float() - self._mean) / self._std
-        return scaled.to(_DTYPES[self.precision], memory_format=torch.channels_last_3d)
+        return scaled.to(self.dtype, memory_format=torch.channels_last_3d)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the clips that the network takes."""
+        return _DTYPES[self.precision]
 
     @torch.inference_mode()
     def forward(self, frames: NDArray[np.uint8], targets: Sequence[int | None]) -> Forward:
         """A pass over a batch N T H W 3 (BGR, uint8), made when first asked for; a target of None is the top class."""
-        return self._explainable(self.normalise(frames), targets, int(frames.shape[1]), self.network)
+        clip = self.normalise(frames)
+        return self._explainable(
+            clip, targets, int(frames.shape[1]), None if self.name in FEATURES_ONLY else self.network
+        )
 
     @torch.inference_mode()
     def follow(self, frames: NDArray[np.uint8], pasts: list[Past], targets: Sequence[int | None]) -> Forward:
@@ -157,6 +163,7 @@ class TorchBackend:
             cells=self.network.cells(size),
             frames=frames,
             network=network,
+            run=self.run,
             bounds=self._bounds,
             chosen=self.card.layers,
             theta=self.card.theta,

@@ -15,11 +15,12 @@ import zmq
 
 from rtx.clock import NS_PER_S, ms, now
 from rtx.config import Camera, Worker
-from rtx.engine.engine import Engine, followed
+from rtx.engine.engine import Engine
+from rtx.engine.pace import Pace
 from rtx.engine.stream import Stream
 from rtx.engine.window import Clip, Window
 from rtx.errors import UserError
-from rtx.explain.chain import chain_for
+from rtx.explain.chain import chain_for, followed
 from rtx.explain.steps import Memory
 from rtx.link.choice import ChoiceAnswer
 from rtx.link.frames import Frame, FrameReader
@@ -49,6 +50,8 @@ class Watched:
     explained_at: int = 0
     """Capture time of the newest frame of the last explained clip."""
     epoch: int = -1
+    tried_at: int = 0
+    """When it last had its turn."""
     told_at: int = 0
     gap: bool = False
     """Frames are missing amid the newest clip."""
@@ -79,6 +82,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
         turn = _Turn()
         loading = _Loading(cameras, report, card.name)
         engine = loading.load(pipeline.worker)
+        pace: Pace[Watched] = Pace(engine, pipeline.budget, len(cameras), report)
         report.facts.update(
             model=card.name, device=str(engine.backend.device),
             backend=engine.backend.name, precision=engine.backend.precision,
@@ -90,10 +94,10 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
         try:
             while not stop.is_set():
                 if turn.has_come(report):
-                    choices.serve(lambda choice: _choose(choice, engine, cameras, report))
+                    choices.serve(lambda choice: _choose(choice, engine, cameras, report, pace))
                     if choices.malformed:
                         report.drops["malformed_choice"] = choices.malformed
-                step(engine, cameras, report)
+                step(engine, cameras, report, pace)
                 if not feeder.is_alive():
                     raise RuntimeError("the thread that takes frames has ended")
                 arrived.wait(0.02)
@@ -121,7 +125,7 @@ class _Turn:
         return True
 
 
-def _choose(choice: Choice, engine: Engine, cameras: list[Watched], report: Report) -> str:
+def _choose(choice: Choice, engine: Engine, cameras: list[Watched], report: Report, pace: Pace[Watched]) -> str:
     """Explain as somebody has chosen; the reason where that cannot be."""
     report.alive("changing the explainer")
     try:
@@ -135,6 +139,7 @@ def _choose(choice: Choice, engine: Engine, cameras: list[Watched], report: Repo
         report.counts["choices_failed"] += 1
         why = (str(error).splitlines() or [""])[0]
         return f"{choice.explainer} fails here, and it stays with {engine.chain}: {type(error).__name__}: {redact(why)}"
+    pace.anew()
     for watched in cameras:
         watched.memory = Memory()
         if isinstance(watched.window, Stream) != engine.follows:
@@ -169,70 +174,84 @@ class _Loading:
     def _load(self, settings: Worker) -> None:
         try:
             engine = Engine.of(settings)
-            engine.warm_up(len(self._cameras))
+            engine.prepare(len(self._cameras))
             self._engine = engine
         except Exception as error:
             self._error = error
 
 
-def step(engine: Engine, cameras: list[Watched], report: Report) -> None:
-    """One round: all cameras that have a new clip are one batch."""
+def step(engine: Engine, cameras: list[Watched], report: Report, pace: Pace[Watched]) -> None:
+    """One round: all cameras that have a new clip, and whose turn it is, are one batch."""
     # Looked at once: what the feeder brings meanwhile is for the next round.
     waiting = [watched.waiting for watched in cameras]
-    due: list[tuple[Watched, Clip]] = []
-    for watched, frame in zip(cameras, waiting, strict=True):
+    for watched in cameras:
         if watched.clock is not None:
             watched.clock.serve()
-        clip = _due_clip(watched, frame)
-        if clip is not None:
-            due.append((watched, clip))
+    ready = [watched for watched, frame in zip(cameras, waiting, strict=True) if _is_due(watched, frame)]
+    waited_for = [watched for watched in ready if watched.camera.pace == "every"]
+    turn = [*waited_for, *pace.next([watched for watched in ready if watched.camera.pace == "realtime"])]
+    due = [(watched, clip) for watched in turn if (clip := _clip(watched)) is not None]
     if due:
-        _explain(engine, due, report)
+        _explain(engine, due, cameras, report, pace)
     for watched, frame in zip(cameras, waiting, strict=True):
         if frame is not None:
             _settle(watched, frame)
         if now() - watched.told_at > NS_PER_S // 2:
             progress = watched.window.progress()
             _tell(watched, "collecting" if progress < 1 else "gap" if watched.gap else "waiting", progress)
-    report.alive("explaining" if report.counts["explained"] else _collecting(cameras))
+    doing = f"explaining, {engine.rung.words}" if engine.rung.words else "explaining"
+    report.alive(doing if report.counts["explained"] else _collecting(cameras))
 
 
-def _due_clip(watched: Watched, waiting: Frame | None) -> Clip | None:
+def _is_due(watched: Watched, waiting: Frame | None) -> bool:
     newest = watched.window.newest()
     # Live, as often as it can be done; `every`, as often as the clip gains a sample.
     live = watched.camera.pace == "realtime"
     least = 1 if live else watched.window.gains_ns
     if newest is None or abs(newest - watched.explained_at) < least:
-        return None
-    if not live and (waiting is None or waiting.t_capture != newest):
-        return None
+        return False
+    return live or (waiting is not None and waiting.t_capture == newest)
+
+
+def _clip(watched: Watched) -> Clip | None:
+    watched.tried_at = now()
     clip = watched.window.clip(watched.camera.name)
     watched.gap = clip is None
     return clip
 
 
-def _explain(engine: Engine, due: list[tuple[Watched, Clip]], report: Report) -> None:
+def _explain(
+    engine: Engine, due: list[tuple[Watched, Clip]], cameras: list[Watched], report: Report, pace: Pace[Watched]
+) -> None:
     began = now()
     for watched, clip in due:
         if clip.epoch != watched.epoch:
             watched.epoch, watched.memory = clip.epoch, Memory()
+            pace.forget(watched.camera.name)
     explanations = engine.explain([clip for _, clip in due], [watched.memory for watched, _ in due])
     # For the report, and for the worker that takes this one's place should it die: what has worked.
-    report.facts.update(explainer=explanations[0].explainer, target=explanations[0].asked or "")
+    report.facts.update(explainer=str(engine.chain), target=explanations[0].asked or "")
+    told: dict[str, int] = {}
     for (watched, clip), explanation in zip(due, explanations, strict=True):
         watched.explained_at = clip.t_frames[-1]
         if not clip.whole:
             continue
-        explanation = msgspec.structs.replace(explanation, uncertainty_ms=watched.reader.age_uncertainty_ms)
+        explanation = msgspec.structs.replace(
+            explanation, uncertainty_ms=watched.reader.age_uncertainty_ms, t_sent=now()
+        )
         watched.answer = explanation
         if watched.camera.pace == "realtime":
             _send(watched, explanation)
+            told[watched.camera.name] = clip.t_frames[-1]
         report.count("explained")
         report.age("wait", ms(began - clip.t_frames[-1]))
     for name, value in explanations[0].ms.items():
         report.age(name, value)
     report.counts["batches"] += 1
     report.counts["largest_batch"] = max(report.counts["largest_batch"], len(due))
+    if pace.explained(told, began):
+        for watched in cameras:
+            watched.memory = Memory()  # Maps of another size, or of another explainer, do not belong together.
 
 
 def _settle(watched: Watched, frame: Frame) -> None:
@@ -288,7 +307,9 @@ def _keep(watched: Watched, frame: Frame, report: Report) -> None:
     report.age("pickup", watched.reader.age_ms(frame))
     window = watched.window  # Another one may take its place meanwhile.
     if window.wants(frame):
+        began = now()
         window.shrink(frame)
+        report.age("resize", ms(now() - began))
         if not watched.reader.whole(frame):
             return
         window.add(frame)

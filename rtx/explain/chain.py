@@ -1,4 +1,4 @@
-"""A chain as asked for, checked against a model's classes. Importable without torch."""
+"""A chain as asked for, checked against a model and what runs it. Importable without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 import rtx.explain  # noqa: F401  (declares the explainers)
 from rtx.errors import UserError
 from rtx.explain.registry import Call, Chain, parse
-from rtx.nets.cards import class_index
+from rtx.nets.cards import Card, class_index
+
+FEATURES_ONLY = ("onnx", "openvino")
+"""Backends whose pass gives features and logits, and cannot be asked for gradients or inner layers."""
 
 
 def chain_for(explainer: str, target: str | None, labels: tuple[str, ...]) -> tuple[Chain, int | None]:
@@ -38,3 +41,22 @@ def bind(chain: Chain, labels: tuple[str, ...]) -> Chain:
         return Call(call.declaration, named)
 
     return Chain(tuple(number(call) for call in chain.calls))
+
+
+def followed(card: Card, chain: Chain, continual: bool) -> bool:
+    """Are streams followed frame by frame? Explainers that need a pass of their own see whole clips."""
+    return card.causal and continual and chain.reads == "features" and card.layer is None
+
+
+def check_backend(chain: Chain, card: Card, backend: str, continual: bool) -> None:
+    """UserError where this backend cannot give what the chain reads."""
+    if backend in FEATURES_ONLY and chain.reads != "features":
+        raise UserError(
+            f"{chain.name} reads {chain.reads}, and backend {backend!r} gives features only: "
+            "use ksigma, cam, contrast or tube, or --backend torch"
+        )
+    if backend != "torch" and followed(card, chain, continual):
+        raise UserError(
+            f"{card.name} is followed frame by frame, which only backend 'torch' does; "
+            f"leave {backend!r} out, or see whole clips: --set worker.continual=false"
+        )

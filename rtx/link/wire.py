@@ -155,10 +155,14 @@ class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
     """The map's usual maximum on clear evidence, from the model's card; 0 where it is not known."""
     seen: tuple[float, float, float, float] | None = None
     """The part of the rectangle that the network was shown, x y width height; without it, all within the picture."""
+    t_sent: Nanoseconds = 0
+    """When the worker let go of it, in the worker's clock."""
     uncertainty_ms: float = 0.0
     """Of the capture times, where the frames came from another host."""
     motion_share: float | None = None
     """Share of the relevance that the selective step kept: how much of this is motion."""
+    degraded: Text = ""
+    """What the worker gives up at present to keep within its budget, in words."""
     truth: Truth | None = None
     """Of the newest frame."""
     ms: Milliseconds = {}

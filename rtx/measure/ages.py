@@ -38,6 +38,16 @@ class Ages:
         self.counts.update(other.counts)
         self.highest = max(self.highest, other.highest)
 
+    def since(self, before: Ages) -> Ages:
+        """What was added after that. The highest one is known to 2 % only."""
+        found = Ages(dict(self.counts - before.counts))
+        found.highest = min(self.highest, _least(max(found.counts) + 1)) if found.counts else 0.0
+        return found
+
+    def bins(self) -> list[tuple[float, int]]:
+        """Lower ends in ms and counts, lowest first."""
+        return [(round(_least(number), 3), self.counts[number]) for number in sorted(self.counts)]
+
     def percentile(self, share: float) -> float | None:
         """The age that `share` (0..1) of all do not exceed, to 1 %."""
         wanted, seen = share * self.counts.total(), 0
@@ -57,6 +67,11 @@ class Ages:
     def plain(self) -> dict[str, Any]:
         """As a message's content; `Ages(**plain)` is the way back."""
         return {"counts": dict(self.counts), "highest": self.highest}
+
+
+def _least(number: int) -> float:
+    """Lower end of a bin."""
+    return _LEAST_MS * math.exp(number * _RATIO)
 
 
 def _bin(age_ms: float) -> int:

@@ -66,6 +66,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `auto` means for this model: the quickest that the device has, or fp32."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of the architecture."""
+    smaller: tuple[Annotated[int, Meta(ge=16, le=2048)], ...] = ()
+    """Sizes of a clip, largest first, at which it still is of use where a machine is too slow."""
     layers: tuple[str, ...] = ()
     """Stages that explainers of several stages look at (3DCam); none: all of them."""
     layer: str | None = None

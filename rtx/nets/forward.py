@@ -18,6 +18,9 @@ from rtx.link.wire import Cells
 from rtx.nets.folding import fold
 from rtx.nets.record import Recorded, record
 
+Run = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""A clip N C T H W to features N K t h w and logits N M, float32."""
+
 
 class Outcome(NamedTuple):
     """What a pass gave."""
@@ -51,7 +54,9 @@ class Forward:
     frames: int
     """Frames of the clip, T, as the camera gave them."""
     network: Network | None = None
-    """What makes the pass, where the whole clip is at hand."""
+    """What can be recorded, where more than features is to be had."""
+    run: Run | None = None
+    """What makes the pass: the network, or what runs it quicker."""
     bounds: tuple[Tensor, Tensor] | None = None
     """Least and largest value that a pixel of the clip can have: 1 C 1 1 1 each."""
     chosen: tuple[str, ...] = ()
@@ -66,7 +71,7 @@ class Forward:
         """What the pass gives; made now, if it was not yet."""
         if not self.done:
             with torch.inference_mode():
-                self.give(*self.whole.run(self.clip))
+                self.give(*(self.run or self.whole.run)(self.clip))
         return self.done[0]
 
     @property
@@ -118,7 +123,7 @@ class Forward:
     def whole(self) -> Network:
         """The network. UserError where only features are at hand."""
         if self.network is None:
-            raise UserError("this explainer reads the whole clip, but a stream is followed frame by frame here")
+            raise UserError("this explainer needs a pass of its own, but only features are at hand here")
         return self.network
 
     def score(self, logits: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import threading
 
 import cv2
 
-from rtx.clock import NS_PER_S, now
+from rtx.clock import NS_PER_S, ms, now
 from rtx.link.choice import ChoiceAsk
 from rtx.link.sockets import Sockets, endpoint, read_keys
 from rtx.process import Report, Start
@@ -25,7 +25,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
     cv2.setNumThreads(1)
     pipeline = start.pipeline
     with Sockets(read_keys(pipeline.link.keys) if pipeline.link.keys else None) as sockets:
-        viewer = Viewer(sockets, pipeline, start.folder)
+        viewer = Viewer(sockets, pipeline, start.folder, report.age)
         line = None
         if explained_here(pipeline):
             line = ChoiceAsk(sockets.ask(endpoint(pipeline.link.maps, start.folder, "choice", len(pipeline.camera))))
@@ -49,7 +49,7 @@ def _show(
         for view in viewer.views(100):
             steering.step(view)
             for sink in sinks:
-                sink.show(view)
+                _hand_over(view, sink, report)
             viewer.done(view)
             shown_at[view.camera] = now()
             if measured_from is None and view.heatmap_age_ms is not None:
@@ -68,6 +68,14 @@ def _show(
         if any(sink.quit() for sink in sinks):
             report.state = "closed by the user"
             return
+
+
+def _hand_over(view: View, sink: Sink, report: Report) -> None:
+    began = now()
+    sink.show(view)
+    report.age("show", max(0.0, ms(now() - began) - sink.overlay_ms))
+    if sink.overlay_ms:
+        report.age("overlay", sink.overlay_ms)
 
 
 def _count(view: View, report: Report, measured: bool) -> None:

@@ -185,6 +185,8 @@ def _status(view: View) -> str:
     if view.heatmap_age_ms is not None:
         uncertain = f" +-{view.uncertainty_ms:.0f}" if view.uncertainty_ms >= 1 else ""
         parts.append(f"heatmap {view.heatmap_age_ms:.0f}{uncertain} ms old")
+    if view.degraded:
+        parts.append(f"to keep within the budget: {view.degraded}")
     if view.truth is not None:
         mark = "" if view.right is None else " (right)" if view.right else " (wrong)"
         parts.append(f"truth: {view.truth.action}{mark}")

@@ -13,8 +13,9 @@ from typing import Protocol
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from rtx.clock import NS_PER_MS
+from rtx.clock import NS_PER_MS, ms, now
 from rtx.config import Pipeline
 from rtx.errors import UserError, unknown
 from rtx.show.overlay import compose
@@ -26,6 +27,9 @@ KINDS = ("page", "window", "file:OUT.mp4", "none")
 
 class Sink(Protocol):
     """One place where views are shown."""
+
+    overlay_ms: float
+    """What drawing over the last picture took; 0 where a browser does it."""
 
     def show(self, view: View) -> None:
         """A new frame."""
@@ -40,14 +44,26 @@ class Sink(Protocol):
         """Finish what was begun."""
 
 
-class NoSink:
-    """Composes each picture, as the others do, and drops it: for measuring."""
+class Composing:
+    """Draws over the picture itself, and knows what that took."""
+
+    overlay_ms = 0.0
 
     def __init__(self, look: Look):
         self._look = look
 
+    def _compose(self, view: View, truth: bool = False) -> NDArray[np.uint8]:
+        began = now()
+        picture = compose(view, self._look, truth)
+        self.overlay_ms = ms(now() - began)
+        return picture
+
+
+class NoSink(Composing):
+    """Composes each picture, as the others do, and drops it: for measuring."""
+
     def show(self, view: View) -> None:
-        compose(view, self._look)
+        self._compose(view)
 
     def refresh(self, view: View) -> None:
         return
@@ -59,12 +75,12 @@ class NoSink:
         return
 
 
-class WindowSink:
+class WindowSink(Composing):
     """A window a camera; t outlines the truth where it is known; q or Escape ends."""
 
     def __init__(self, look: Look):
         check_display()
-        self._look = look
+        super().__init__(look)
         self._quit = self._truth = False
         self._opened: set[str] = set()
 
@@ -74,7 +90,7 @@ class WindowSink:
             self._opened.add(title)
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
             cv2.resizeWindow(title, *view.image.shape[1::-1])
-        cv2.imshow(title, compose(view, self._look, self._truth))
+        cv2.imshow(title, self._compose(view, self._truth))
         self._keys()
 
     def refresh(self, view: View) -> None:
@@ -94,19 +110,19 @@ class WindowSink:
         cv2.destroyAllWindows()
 
 
-class FileSink:
+class FileSink(Composing):
     """An MP4 a camera, each frame at its own time; readable up to the last second even if the process is killed."""
 
     def __init__(self, path: Path, look: Look, cameras: list[str], restarts: int):
         self._paths = {name: file_of(path, name, len(cameras), restarts) for name in cameras}
-        self._look = look
+        super().__init__(look)
         self._writers: dict[str, Mp4] = {}
 
     def show(self, view: View) -> None:
         if view.camera not in self._writers:
             height, width = view.image.shape[:2]
             self._writers[view.camera] = Mp4(self._paths[view.camera], height, width)
-        self._writers[view.camera].add(view, self._look)
+        self._writers[view.camera].add(self._compose(view), view.t_capture)
 
     def refresh(self, view: View) -> None:
         return
@@ -138,14 +154,14 @@ class Mp4:
         self._first: int | None = None
         self._pts = -1
 
-    def add(self, view: View, look: Look) -> None:
-        picture = compose(view, look)
+    def add(self, picture: NDArray[np.uint8], t_capture: int) -> None:
+        """A picture H W 3 (BGR) of this time, ns."""
         if picture.shape[1::-1] != self._size:
             picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
         frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
         if self._first is None:
-            self._first = view.t_capture
-        self._pts = max(self._pts + 1, (view.t_capture - self._first) // NS_PER_MS)
+            self._first = t_capture
+        self._pts = max(self._pts + 1, (t_capture - self._first) // NS_PER_MS)
         frame.pts, frame.time_base = self._pts, Fraction(1, 1000)
         with self._writing():  # The file is opened at the first frame that comes out of the encoder.
             self._container.mux(self._stream.encode(frame))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rtx.api import FileClip, Result
 from rtx.clock import NS_PER_S
 from rtx.errors import UserError
-from rtx.show.overlay import draw, of_target
+from rtx.show.overlay import compose, draw, of_target
 from rtx.show.sinks import Mp4
 from rtx.show.view import Heat, Look, View
 
@@ -103,7 +103,7 @@ def _mp4(path: Path, clip: FileClip, result: Result, look: Look) -> None:
     height, width = clip.pictures[0].shape[:2]
     movie = Mp4(path, height, width)
     for view in views(clip, result, clip.times, clip.pictures):
-        movie.add(view, look)
+        movie.add(compose(view, look), view.t_capture)
     movie.close()
 
 

@@ -61,6 +61,7 @@ class View:
     """The class that somebody asked to be explained; None: the likeliest is."""
     explainer: str = ""
     model: str = ""
+    backend: str = ""
     precision: str = ""
     heatmap_age_ms: float | None = None
     """Display time - capture time of the newest frame of the clip that made the map."""
@@ -70,6 +71,8 @@ class View:
     """Of the ages, where the parts run on several hosts."""
     late: bool = False
     """The heatmap age is over the budget."""
+    degraded: str = ""
+    """What the worker gives up at present to keep within its budget, in words."""
     motion_share: float | None = None
     truth: Truth | None = None
     """What this frame shows, where it was drawn."""

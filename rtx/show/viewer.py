@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,14 @@ SILENT_S = 5.0
 """A worker that says nothing for so long is called silent (a forward pass on a slow machine takes seconds)."""
 
 
+Took = Callable[[str, float], None]
+"""Told what a stage took, in ms."""
+
+
+def nobody(stage: str, took_ms: float) -> None:
+    """Hears it and keeps nothing."""
+
+
 def explained_here(pipeline: Pipeline) -> bool:
     """Are explanations heard on this host?"""
     return "engine" in pipeline.link.parts or pipeline.link.maps != "ipc"
@@ -33,7 +42,10 @@ def explained_here(pipeline: Pipeline) -> bool:
 class CameraViewer:
     """One camera as the display knows it."""
 
-    def __init__(self, sockets: Sockets, pipeline: Pipeline, folder: str, index: int, scale: LiveScale):
+    def __init__(
+        self, sockets: Sockets, pipeline: Pipeline, folder: str, index: int, scale: LiveScale, took: Took = nobody
+    ):  # fmt: skip
+        self._took = took
         self.camera: Camera = pipeline.camera[index]
         self.frames = FrameReader(sockets, pipeline.link, folder, index)
         self.maps = sockets.newest(endpoint(pipeline.link.maps, folder, "maps", index))
@@ -118,7 +130,9 @@ class CameraViewer:
             if self._explanation is not None and _how(message) != _how(self._explanation):
                 self.hits = Hits()  # Rates are of one explainer, not of a mixture.
             self._explanation = message
+            self._took("wire", ms(self._heard - message.t_sent + self._maps_offset()))
             self._heat = heat_of(message, self._scale)
+            self._took("upsample", ms(now() - self._heard))
             self._judge(message)
 
     def _judge(self, explanation: Explanation) -> None:
@@ -145,16 +159,17 @@ class CameraViewer:
         if explanation is None or not self._fits(explanation, base):
             return replace(
                 base, heat=None, top=(), right=None, hits=None, heatmap_age_ms=None, misalignment_ms=None, late=False,
-                **known,
+                degraded="", **known,
             )  # fmt: skip
         newest = explanation.t_newest - self._maps_offset()
         age = ms(at - newest)
         return replace(
             base, heat=self._heat, evidence=explanation.evidence, top=explanation.top, target=explanation.target,
             asked=explanation.asked, explainer=explanation.explainer, model=explanation.model,
-            precision=explanation.precision, heatmap_age_ms=age, misalignment_ms=ms(base.t_capture - newest),
-            late=age > self._budget_ms, motion_share=explanation.motion_share, ms=explanation.ms,
-            right=self._right, hits=self.hits.running() if explanation.truth is not None else None,
+            backend=explanation.backend, precision=explanation.precision, heatmap_age_ms=age,
+            misalignment_ms=ms(base.t_capture - newest), late=age > self._budget_ms, degraded=explanation.degraded,
+            motion_share=explanation.motion_share, ms=explanation.ms, right=self._right,
+            hits=self.hits.running() if explanation.truth is not None else None,
             uncertainty_ms=base.uncertainty_ms + explanation.uncertainty_ms + self._maps_uncertainty_ms(), **known,
         )  # fmt: skip
 
@@ -202,9 +217,11 @@ def _how(explanation: Explanation) -> tuple[str, str | None]:
 class Viewer:
     """All cameras of a run. `views(timeout)` waits for the next new frames."""
 
-    def __init__(self, sockets: Sockets, pipeline: Pipeline, folder: str):
-        scale = LiveScale()
-        self.cameras = [CameraViewer(sockets, pipeline, folder, index, scale) for index in range(len(pipeline.camera))]
+    def __init__(
+        self, sockets: Sockets, pipeline: Pipeline, folder: str, took: Took = nobody
+    ):  # fmt: skip
+        scale, cameras = LiveScale(), range(len(pipeline.camera))
+        self.cameras = [CameraViewer(sockets, pipeline, folder, index, scale, took) for index in cameras]
         self._poller = zmq.Poller()
         for camera in self.cameras:
             self._poller.register(camera.frames.socket, zmq.POLLIN)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import rtx
-from rtx.config import Camera, Pipeline, Worker
+from rtx.config import Budget, Camera, Pipeline, Worker
 from rtx.engine.engine import MAX_MAP_SIDE, Engine
+from rtx.engine.pace import Pace
 from rtx.engine.stream import Stream
-from rtx.engine.torch_backend import choose_device, choose_precision
+from rtx.engine.torch_backend import TorchBackend, choose_device, choose_precision
 from rtx.engine.window import Clip, Window
 from rtx.engine.worker import Watched, step
 from rtx.engine.worker import _choose as choose
@@ -112,21 +113,21 @@ def test_cuda_is_refused_where_it_is_not():
         choose_precision("fp16", choose_device("auto"))
 
 
-class CountingEngine:
-    """Notes which cameras came together, and explains as the real one does."""
+class CountingEngine(Engine):
+    """Notes which cameras came together."""
 
-    def __init__(self, engine: Engine):
-        self.engine = engine
+    def __init__(self, backend: TorchBackend, explainer: str, continual: bool = True):
+        super().__init__(backend, explainer, continual=continual)
         self.batches: list[list[str]] = []
 
-    def explain(self, clips: list[Clip], memory: list[Memory]) -> list[Explanation]:
+    def explain(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Explanation]:
         self.batches.append([clip.camera for clip in clips])
-        return self.engine.explain(clips, memory)
+        return super().explain(clips, memory)
 
 
 @pytest.mark.parametrize("continual", [True, False])
 def test_cameras_that_are_due_together_are_one_batch(figures, continual: bool):
-    engine = CountingEngine(Engine(figures, "cam", continual=continual))
+    engine = CountingEngine(figures, "cam", continual)
     names = ("a", "b", "c")
     pipeline = Pipeline(camera=tuple(Camera(source="synthetic:", name=name) for name in names), worker=Worker())
     with private_folder() as folder, Sockets() as sockets:
@@ -142,8 +143,9 @@ def test_cameras_that_are_due_together_are_one_batch(figures, continual: bool):
                 one.window.shrink(frame)
                 one.window.add(frame)
         report = Report("worker")
-        step(engine, watched, report)
-        step(engine, watched, report)
+        pace: Pace[Watched] = Pace(engine, Budget(), len(names), report)
+        step(engine, watched, report, pace)
+        step(engine, watched, report, pace)
     assert engine.batches == [["a", "b", "c"]], "one batch of three, and none again without new frames"
     assert report.counts["largest_batch"] == 3
 
@@ -186,7 +188,7 @@ def test_what_goes_wrong_with_a_choice_is_an_answer_and_not_the_end_of_the_worke
         raise RuntimeError("element 0 of tensors does not require grad\nand more")
 
     monkeypatch.setattr(engine, "warm_up", fail)
-    said = choose(Choice(1, "dtd", None), engine, [], report)
+    said = choose(Choice(1, "dtd", None), engine, [], report, Pace(engine, Budget(), 1, report))
     assert said == "dtd fails here, and it stays with cam: RuntimeError: element 0 of tensors does not require grad"
     assert report.counts["choices_failed"] == 1
     assert "Traceback" in capsys.readouterr().err

@@ -76,6 +76,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """How likely the explained class is."""
     explainer: str
     model: str
+    backend: str
     precision: str
     evidence: bool
     frame_age_ms: float
@@ -83,6 +84,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     misalignment_ms: float | None
     uncertainty_ms: float
     late: bool
+    degraded: str
+    """What the worker gives up at present to keep within its budget; empty: nothing."""
     motion_share: float | None
     truth: TruthHeader | None
     right: bool | None
@@ -145,6 +148,7 @@ class Shot:
                 target_p=next((of.p for of in view.top if of.label == view.target), None),
                 explainer=view.explainer,
                 model=view.model,
+                backend=view.backend,
                 precision=view.precision,
                 evidence=view.evidence,
                 frame_age_ms=view.frame_age_ms + waited,
@@ -152,6 +156,7 @@ class Shot:
                 misalignment_ms=view.misalignment_ms,
                 uncertainty_ms=view.uncertainty_ms,
                 late=view.late,
+                degraded=view.degraded,
                 motion_share=view.motion_share,
                 truth=None if view.truth is None else TruthHeader.of(view.truth, across, down),
                 right=view.right,

@@ -51,6 +51,8 @@ class PageSink:
     What a viewer wants to be explained (`Wish`, as JSON) goes to the steering; all viewers are told what is explained.
     """
 
+    overlay_ms = 0.0
+
     def __init__(self, config: Page, cameras: list[str], look: Look, steering: Steering) -> None:
         self._listener = listen(config)
         self.address = url(config, self._listener)

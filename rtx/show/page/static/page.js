@@ -174,10 +174,12 @@ class Tile {
     else write(heat, view.target === null ? "" : evidence(view));
     this.part("dl").hidden = view.heatmap_age_ms === null;
     this.node.classList.toggle("late", view.late);
+    this.part(".degraded").hidden = !view.degraded;
+    write(this.part(".degraded"), view.degraded ? `To keep within the budget: ${view.degraded}` : "");
     fact(this.part(".behind"), view.misalignment_ms, duration);
     this.describeTruth(view);
     fact(this.part(".motion"), view.motion_share, percent);
-    write(this.part(".how"), [view.explainer, view.model, view.precision].filter(Boolean).join(" · "));
+    write(this.part(".how"), [view.explainer, view.model, view.backend, view.precision].filter(Boolean).join(" · "));
     this.tick();
   }
 

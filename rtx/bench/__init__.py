@@ -1,0 +1,1 @@
+"""`rtx bench`: what explaining costs on this machine, measured as it runs."""

@@ -1,0 +1,153 @@
+"""Backends: the same numbers from each, and no slow run in silence where one cannot be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import rtx
+from rtx.api import read_clip
+from rtx.engine.backends import load
+from rtx.engine.engine import Engine
+from rtx.engine.onnx_graph import open_session
+from rtx.engine.quicker import Captures
+from rtx.engine.torch_backend import TorchBackend
+from rtx.errors import UserError
+from rtx.explain.features import ksigma
+from rtx.nets import cards
+
+GRAPHS = ("onnx", "openvino")
+FILES = ("hitting_baseball.mp4", "flipping_pancake.mkv")
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    return read_clip("scene:hall?seed=7", "figures", 6.0).clip.frames[None]
+
+
+def far(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference, of the largest value."""
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+@pytest.mark.parametrize("explainer", ["cam", "contrast", "tube", "cam | selective(n=2)"])
+def test_each_gives_what_torch_gives(backend: str, explainer: str, figures: TorchBackend, clip: np.ndarray):
+    expected = Engine(figures, explainer, continual=False).run(clip)
+    with_graph = Engine(load(figures.card, backend, "cpu", "fp32"), explainer, continual=False)  # type: ignore[arg-type]
+    for n in (1, 3):  # The graph is made once and takes any number.
+        found = with_graph.run(np.repeat(clip, n, 0))
+        assert far(found.forward.logits, expected.forward.logits) < 1e-3
+        assert far(found.explained.relevance, expected.explained.relevance) < 1e-3
+        assert len(found.explained.relevance) == n
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+def test_on_real_clips_with_real_weights_all_agree(backend: str, i3d: TorchBackend, clips: Path):
+    frames = np.concatenate([read_clip(clips / file, "i3d-k400").clip.frames[None] for file in FILES])
+    with_graph = Engine(load(i3d.card, backend, "cpu", "fp32", 1), "cam")  # type: ignore[arg-type]
+    expected, found = Engine(i3d, "cam").run(frames), with_graph.run(frames)
+    assert far(found.forward.logits, expected.forward.logits) < 1e-3
+    assert far(found.explained.relevance, expected.explained.relevance) < 1e-3
+    strong, cells = (ksigma(run.forward, k=3.0) for run in (found, expected))
+    assert float(((strong - cells).abs() > 1e-3 * cells.max()).float().mean()) < 1e-3, "but for cells on the threshold"
+
+
+def test_in_bf16_the_first_class_is_the_same(i3d: TorchBackend, clips: Path):
+    try:
+        rounded = load(i3d.card, "openvino", "cpu", "bf16", 1)
+    except UserError as error:
+        pytest.skip(str(error))
+    frames = np.concatenate([read_clip(clips / file, "i3d-k400").clip.frames[None] for file in FILES])
+    expected = Engine(i3d, "cam").run(frames).forward.logits.argmax(1)
+    assert Engine(rounded, "cam").run(frames).forward.logits.argmax(1).tolist() == expected.tolist()
+
+
+def test_a_smaller_clip_gets_a_graph_of_its_own(clip: np.ndarray):
+    backend = load(cards.card("figures"), "openvino", "cpu", "fp32")
+    engine = Engine(backend, "cam", continual=False)
+    assert engine.run(clip).explained.relevance.shape != engine.run(clip[:, :, ::2, ::2]).explained.relevance.shape
+
+
+def test_the_onnx_graph_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: np.ndarray):
+    monkeypatch.setenv("RTX_CACHE", str(tmp_path))
+    for _ in range(2):
+        Engine(load(cards.card("figures"), "onnx", "cpu"), "cam", continual=False).run(clip)
+        written = list((tmp_path / "graphs").iterdir())
+        assert [path.suffix for path in written] == [".onnx"]
+        before = written[0].stat().st_mtime_ns
+    assert written[0].stat().st_mtime_ns == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_is_refused_where_onnx_runtime_would_take_the_cpu(clip: np.ndarray):
+    """It lists CUDA among what is available, and falls back to the CPU without a word."""
+    engine = Engine(load(cards.card("figures"), "onnx", "cuda"), "cam", continual=False)
+    with pytest.raises(UserError, match=r"took CPUExecutionProvider instead of CUDAExecutionProvider.*--device cpu"):
+        engine.run(clip)
+
+
+def test_a_session_that_gets_what_was_asked_for_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    class Session:
+        def __init__(self, path: str, options: object, providers: list[object]):
+            asked.append(providers)
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    open_session(tmp_path / "any.onnx", "cuda", 1)
+    assert asked == [[("CUDAExecutionProvider", {"use_tf32": "0"})]]
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "precision", "says"),
+    [
+        ("openvino", "cuda", "auto", "runs on CPUs"),
+        ("openvino", "cpu", "fp16", "'fp16' is not for openvino"),
+        ("onnx", "cpu", "bf16", "computes in fp32"),
+        ("graphs", "cpu", "auto", "needs a GPU"),
+    ],
+)
+def test_what_cannot_be_is_said(backend: str, device: str, precision: str, says: str):
+    with pytest.raises(UserError, match=says):
+        load(cards.card("figures"), backend, device, precision)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+def test_an_explainer_that_needs_gradients_is_refused(backend: str):
+    with pytest.raises(UserError, match=f"grad_cam reads gradients, and backend '{backend}' gives features only"):
+        Engine(rtx.load("figures", backend=backend), "grad_cam", continual=False)  # type: ignore[arg-type]
+
+
+def test_a_network_that_is_followed_frame_by_frame_stays_with_torch():
+    with pytest.raises(UserError, match=r"only backend 'torch' does.*worker.continual=false"):
+        Engine(rtx.load("figures", backend="openvino"), "cam")
+
+
+class Recorded:
+    """A captured pass that only tells what it was given."""
+
+    made: list[tuple[int, ...]] = []  # noqa: RUF012
+
+    def __init__(self, run: object, clip: torch.Tensor):
+        self.made.append(tuple(clip.shape))
+
+    def __call__(self, clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return clip, clip + 1
+
+
+def test_a_pass_is_captured_once_for_each_shape_and_the_least_used_makes_room():
+    Recorded.made.clear()
+    captures = Captures(lambda clip: (clip, clip), Recorded, most=2)
+    one, two, three = (torch.zeros(n, 3) for n in (1, 2, 3))
+    for clip in (one, two, one, three, one, two):
+        features, logits = captures(clip)
+        assert features is clip
+        assert float(logits.min()) == 1
+    assert Recorded.made == [(1, 3), (2, 3), (3, 3), (2, 3)]
