@@ -317,7 +317,8 @@ def list_explainers(
     from rtx.api import costs
     from rtx.explain.registry import DECLARED
 
-    ms, forward_ms = costs(model, layer)
+    with Console(stderr=True).status(f"measuring with {model}"):
+        ms, forward_ms = costs(model, layer)
     if as_json:
         about = [
             of.plain | {"ms": ms.get(of.name), "forward_ms": forward_ms, "model": model} for of in DECLARED.values()

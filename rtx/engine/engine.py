@@ -131,16 +131,18 @@ class Engine:
 
     def run(
         self, frames: NDArray[np.uint8], memory: list[Memory] | None = None,
-        pasts: list[Past] | None = None,
+        pasts: list[Past] | None = None, flow: NDArray[np.float32] | None = None,
     ) -> Batch:  # fmt: skip
         """Classify and explain clips N T H W 3 (BGR, uint8). With `memory`, one a clip, in live form.
 
-        With `pasts`, one a stream, the frames are the streams' next, N 1 H W 3.
+        With `pasts`, one a stream, the frames are the streams' next, N 1 H W 3. `flow`: N T H W 2, where it is at hand.
         """
         started = time.perf_counter()
         targets = [self.target] * len(frames)
         forward = (
-            self.backend.forward(frames, targets) if pasts is None else self.backend.follow(frames, pasts, targets)
+            self.backend.forward(frames, targets, flow)
+            if pasts is None
+            else self.backend.follow(frames, pasts, targets)
         )
         explained = explain(self.explaining, forward, memory)
         self.backend.finish()
@@ -154,7 +156,10 @@ class Engine:
         for of, clip in zip(memory or [], clips, strict=bool(memory)):
             of.times = clip.t_frames
         frames = np.stack([clip.frames for clip in clips])
-        batch = self.run(frames if self.rung.size is None else shrunk(frames, self.rung.size), memory, pasts or None)
+        if self.rung.size is not None:
+            frames = shrunk(frames, self.rung.size)
+        moved = [clip.flow for clip in clips if clip.flow is not None and self.rung.size is None]
+        batch = self.run(frames, memory, pasts or None, np.stack(moved) if moved else None)
         return [self.message(clip, batch, i) for i, clip in enumerate(clips)]
 
     def top(self, logits: Tensor) -> tuple[TopClass, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rtx.config import DeviceName, PrecisionName
+from rtx.engine.flow import of_clip
 from rtx.errors import UserError
 from rtx.explain.chain import FEATURES_ONLY
 from rtx.machine import cores
@@ -115,18 +116,41 @@ class TorchBackend:
         clip = card.clip
         self._mean = torch.tensor(clip.mean, device=self.device).view(1, 3, 1, 1, 1)
         self._std = torch.tensor(clip.std, device=self.device).view(1, 3, 1, 1, 1)
-        self._bounds = -self._mean / self._std, (255 - self._mean) / self._std
+        self._bounds = self._least(0.0, -1.0), self._least(255.0, 1.0)
 
     def _placed(self, network: Placed) -> Placed:
-        moved = network.to(self.device, _DTYPES[self.precision])
-        return moved.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
+        try:
+            moved = network.to(self.device, _DTYPES[self.precision])
+        except ValueError as error:  # Layers that take their size from the first clip have no weights yet.
+            raise UserError(f"{self.card.name} cannot be placed on {self.device}: {error}") from None
+        for parameter in moved.parameters():
+            if parameter.dim() == 5:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+        return moved
 
-    def normalise(self, frames: NDArray[np.uint8]) -> Tensor:
-        """N T H W 3 BGR uint8 -> N 3 T H W RGB on the device, as the network wants it."""
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self._mean.device)
-        channels_first = pixels.flip(-1).permute(0, 4, 1, 2, 3)
-        scaled = (channels_first.float() - self._mean) / self._std
-        return scaled.to(self.dtype, memory_format=torch.channels_last_3d)
+    def _least(self, pixel: float, flow: float) -> Tensor:
+        """What the network sees of a clip all of whose pixels and whose flow are that: 1 C 1 1 1."""
+        parts = [] if self.card.flow is not None and self.card.flow.alone else [(pixel - self._mean) / self._std]
+        if self.card.flow is not None:
+            parts.append(torch.full((1, 2, 1, 1, 1), flow, device=self._mean.device))
+        return torch.cat(parts, dim=1)
+
+    def normalise(self, frames: NDArray[np.uint8], flow: NDArray[np.float32] | None = None) -> Tensor:
+        """N T H W 3 BGR uint8 -> N C T H W on the device, as the network wants it: RGB, and flow where it takes that.
+
+        `flow`, N T H W 2 in pixels, is made of the frames where it is not at hand.
+        """
+        wanted = self.card.flow
+        parts = []
+        if wanted is None or not wanted.alone:
+            pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self._mean.device)
+            parts.append((pixels.flip(-1).permute(0, 4, 1, 2, 3).float() - self._mean) / self._std)
+        if wanted is not None:
+            given = flow if flow is not None else np.stack([of_clip(clip) for clip in frames])
+            moved = torch.from_numpy(given).to(self._mean.device).permute(0, 4, 1, 2, 3)
+            parts.append((moved.float() / wanted.limit).clamp(-1, 1))
+        seen = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return seen.to(self.dtype, memory_format=torch.channels_last_3d)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -134,9 +158,11 @@ class TorchBackend:
         return _DTYPES[self.precision]
 
     @torch.inference_mode()
-    def forward(self, frames: NDArray[np.uint8], targets: Sequence[int | None]) -> Forward:
+    def forward(
+        self, frames: NDArray[np.uint8], targets: Sequence[int | None], flow: NDArray[np.float32] | None = None
+    ) -> Forward:  # fmt: skip
         """A pass over a batch N T H W 3 (BGR, uint8), made when first asked for; a target of None is the top class."""
-        clip = self.normalise(frames)
+        clip = self.normalise(frames, flow)
         return self._explainable(
             clip, targets, int(frames.shape[1]), None if self.name in FEATURES_ONLY else self.network
         )

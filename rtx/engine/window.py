@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtx.clock import NS_PER_MS
+from rtx.engine.flow import between
 from rtx.geometry import Rect, input_rect, shown_part
 from rtx.link.frames import Frame
 from rtx.link.wire import Truth
@@ -49,6 +50,8 @@ class Clip:
     """Where a network follows the stream, `frames` is only the newest one, 1 H W 3; this is what it remembers."""
     whole: bool = True
     """False while the stream is younger than a clip: it is followed, but nothing is said of it."""
+    flow: NDArray[np.float32] | None = field(default=None, repr=False)
+    """T H W 2: how each frame's pixels came there, in pixels a stride; where the network takes that."""
 
 
 def see(pixels: NDArray[np.uint8], rect: Rect, size: int, out: NDArray[np.uint8], seen: Rect | None = None) -> None:
@@ -80,7 +83,10 @@ class Window:
     overload = 0
     """Frames replaced before they were taken: none, a clip is made of all that was kept."""
 
-    def __init__(self, clip: cards.Clip, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"]):
+    def __init__(
+        self, clip: cards.Clip, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"],
+        with_flow: bool = False,
+    ):  # fmt: skip
         self._spec, self._roi, self._fit = clip, roi, fit
         self.stride_ns = self._stride = int(clip.stride_ms * NS_PER_MS)
         """Time between two samples."""
@@ -89,6 +95,7 @@ class Window:
         self._spacing = 0.9 * self._stride / FINENESS
         capacity = (clip.frames + 1) * FINENESS
         self._frames = np.empty((capacity, clip.size, clip.size, 3), np.uint8)
+        self._flows = np.zeros((capacity, clip.size, clip.size, 2), np.float16) if with_flow else None
         self._times = np.zeros(capacity, np.int64)
         self._seqs = np.zeros(capacity, np.int64)
         self._truths: list[Truth | None] = [None] * capacity
@@ -111,6 +118,8 @@ class Window:
         self._rect_of_next = input_rect(height, width, self._roi, self._fit)
         self._seen_of_next = shown_part(height, width, self._rect_of_next, self._roi)
         see(frame.pixels, self._rect_of_next, self._spec.size, self._next, self._seen_of_next)
+        if self._flows is not None:
+            self._flow_of_next = None if self._begins_anew(frame) else self._moved(frame.t_capture)
 
     def add(self, frame: Frame) -> None:
         """Keep what `shrink` made of this frame."""
@@ -122,6 +131,8 @@ class Window:
             at = self._count % len(self._times)
             self._frames[at], self._times[at], self._seqs[at] = self._next, frame.t_capture, frame.seq
             self._truths[at] = frame.truth
+            if self._flows is not None:
+                self._flows[at] = np.nan if self._flow_of_next is None else self._flow_of_next
             self._count += 1
 
     def empty(self) -> None:
@@ -160,8 +171,28 @@ class Window:
             return Clip(
                 camera, self._epoch, int(self._seqs[at[0]]), int(self._seqs[at[-1]]), self._frames[at],
                 tuple(int(t) for t in self._times[at]), *self._picture, self._rect,
-                self._seen, self._truths[at[-1]],
+                self._seen, self._truths[at[-1]], flow=self._flow(at),
             )  # fmt: skip
+
+    def _moved(self, t: int) -> NDArray[np.float32] | None:
+        """How the pixels of the frame that came at t moved since about a stride before; None where nothing was kept."""
+        times = self._ordered()
+        nearest = int(np.abs(times - (t - self._stride)).argmin())
+        gap = t - int(times[nearest])
+        if gap < self._stride / 2:
+            return None
+        at = (max(0, self._count - len(self._times)) + nearest) % len(self._times)
+        return between(self._frames[at], self._next) * np.float32(self._stride / gap)
+
+    def _flow(self, at: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Of the kept frames of these numbers: T H W 2. The first ones of all move as the next one does."""
+        if self._flows is None:
+            return None
+        known = np.isfinite(self._flows[at, 0, 0, 0])
+        if not known.any():
+            return np.zeros((len(at), *self._flows.shape[1:]), np.float32)
+        first = int(known.argmax())
+        return self._flows[np.where(np.arange(len(at)) < first, at[first], at)].astype(np.float32)
 
     def _ordered(self) -> NDArray[np.int64]:
         """Capture times of what is kept, oldest first."""

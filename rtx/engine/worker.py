@@ -108,7 +108,9 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
 
 
 def _window(card: cards.Card, camera: Camera, follows: bool) -> Window | Stream:
-    return (Stream if follows else Window)(card.clip, camera.roi, camera.fit)
+    if follows:
+        return Stream(card.clip, camera.roi, camera.fit)
+    return Window(card.clip, camera.roi, camera.fit, with_flow=card.flow is not None)
 
 
 class _Turn:

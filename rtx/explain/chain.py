@@ -27,7 +27,10 @@ def chain_for(explainer: str, target: str | None, labels: tuple[str, ...]) -> tu
         raise UserError(
             f"{chain.name} is class-blind, so it cannot explain {target!r}; leave out the target, or use cam"
         )
-    return chain, class_index(labels, target) if labels else None
+    index = class_index(labels, target) if labels else None
+    if index is not None and chain.calls[0].parameters.get("against") == index:
+        raise UserError(f"{chain.name}: {target!r} against itself leaves nothing; name two classes")
+    return chain, index
 
 
 def bind(chain: Chain, labels: tuple[str, ...]) -> Chain:

@@ -76,7 +76,10 @@ def contrast(forward: "Forward", *, against: Annotated[int | None, OfClass()] = 
 
 @explainer(reads="features", class_blind=True, paper="Stergiou et al. 2019, Saliency Tubes: one channel's tube")
 def tube(forward: "Forward", *, channel: Annotated[int, Range(0, 65535)] = 0) -> "Tensor":
-    """Where one channel of the features is active: map N t h w. UserError where there is no such channel."""
+    """Where one channel of the features is active: map N t h w.
+
+    UserError where there is no such channel.
+    """
     channels = int(forward.features.shape[1])
     if channel >= channels:
         raise UserError(f"tube(channel={channel}): the features have channels 0..{channels - 1}")
@@ -86,7 +89,10 @@ def tube(forward: "Forward", *, channel: Annotated[int, Range(0, 65535)] = 0) ->
 def _head(forward: "Forward") -> "Tensor":
     """The linear head: M K. UserError where there is none."""
     if forward.weight is None:
-        raise UserError("cam and contrast need a head of pooling and one linear layer; take grad_cam or layer_cam")
+        raise UserError(
+            "cam and contrast need the features right before a head of pooling and one linear layer: this network's "
+            "head is more, or another layer was named; take grad_cam or layer_cam"
+        )
     return forward.weight
 
 

@@ -29,7 +29,10 @@ def guided_backprop(forward: "Forward") -> "Tensor":
 
 @explainer(reads="gradients", paper="Selvaraju et al. 2017, Grad-CAM, Eq. 1 and 2; counterfactual: its section 3.3")
 def grad_cam(forward: "Forward", *, counterfactual: bool = False) -> "Tensor":
-    """ReLU(sum over k of mean(dy/dA_k) A_k): map N t h w, >= 0. Counterfactual: what would lower the score."""
+    """Where the features speak for a class: ReLU(sum over k of mean(dy/dA_k) A_k), map N t h w, >= 0.
+
+    Counterfactual: what would lower the score.
+    """
     return _grad_cam(*_of_features(forward, counterfactual))
 
 
@@ -83,12 +86,15 @@ def guided_grad_cam(forward: "Forward", *, counterfactual: bool = False) -> "Ten
 def cam3d(
     forward: "Forward", *, layer: Annotated[str | None, OfLayer()] = None, counterfactual: bool = False
 ) -> "Tensor":
-    """Where a layer is active and the class depends on it: map N T H W in 0..1. Without `layer`, the features'.
+    """Where a layer is active and the class depends on it: map N T H W in 0..1.
 
     Right before a head of pooling and one linear layer every place has the same gradient, whose sum over channels says
-    nothing of the place and is as often negative, which leaves zeros: there an earlier layer, or `p3dcam`, says more.
+    nothing of the place and is as often negative, which leaves zeros: there, without `layer`, the stage before is
+    taken.
     """
-    chosen = forward.whole.last if layer is None else layer
+    last = forward.whole.last
+    before = [name for name in forward.stages if name != last]
+    chosen = layer or (before[-1] if forward.weight is not None and before else last)
     return _cam3d(forward, (chosen,), counterfactual)[0]
 
 

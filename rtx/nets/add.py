@@ -21,7 +21,7 @@ from rtx.fetch import sha256
 from rtx.nets import cards
 from rtx.nets.keys import renamed
 from rtx.nets.weights import read_state
-from rtx.nets.zoo import ARCHITECTURES
+from rtx.nets.zoo import ARCHITECTURES, make
 
 
 def add(
@@ -35,15 +35,12 @@ def add(
         raise UserError(f"model name {name!r}: lower-case letters, digits, - and _, and none of rtx's own; give --name")
     classes = _labels(labels)
     try:
-        with torch.device("meta"):
-            network = ARCHITECTURES[arch].make(classes=len(classes), **arguments)
-    except TypeError as error:
-        raise UserError(f"{arch} takes no such argument: {error}") from None
-    weights = renamed(read_state(checkpoint), network.published(), ARCHITECTURES[arch].names)
-    try:
         taken = msgspec.convert(msgspec.to_builtins(bare[arch].clip) | dict(clip), cards.Clip)
     except msgspec.ValidationError as error:
         raise UserError(f"--clip: {error}") from None
+    with torch.device("meta"):
+        network = make(arch, len(classes), taken, arguments)
+    weights = renamed(read_state(checkpoint), network.published(), ARCHITECTURES[arch].names)
     folder = resources.own_models() / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as half:
@@ -63,6 +60,7 @@ def _card(
     tables = {
         "arguments": dict(arguments),
         "clip": msgspec.to_builtins(clip),
+        **({} if like.flow is None else {"flow": msgspec.to_builtins(like.flow)}),
         "weights": {"sha256": sha256(folder / "weights.safetensors"), "licence": "that of the checkpoint"},
     }
     head = {

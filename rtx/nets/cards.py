@@ -37,6 +37,21 @@ class Clip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.frames, self.size, self.size
 
 
+class Flow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The optical flow that the network takes, in -1..1: divided by mean + 3 deviations, and cut off there."""
+
+    mean: Scale
+    """Of the largest magnitudes in the data that it was trained on: pixels of the clip, from one sample to the next."""
+    deviation: Annotated[float, Meta(ge=0)] = 0.0
+    alone: bool = False
+    """Without RGB beside it."""
+
+    @property
+    def limit(self) -> float:
+        """The flow that becomes 1 (Fuad et al. 2020, Eq. 2)."""
+        return self.mean + 3 * self.deviation
+
+
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the weights come from."""
 
@@ -56,6 +71,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of rtx's, or `module:factory`: a Python module and what in it makes a network."""
     paper: str
     clip: Clip
+    flow: Flow | None = None
+    """Without it the network sees RGB alone."""
     published: str = ""
     """Who publishes weights for this architecture, and as what: rtx cannot fetch them, `rtx models add` takes them."""
     weights: Weights | None = None

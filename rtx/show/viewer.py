@@ -168,7 +168,8 @@ class CameraViewer:
             asked=explanation.asked, explainer=explanation.explainer, model=explanation.model,
             backend=explanation.backend, precision=explanation.precision, heatmap_age_ms=age,
             misalignment_ms=ms(base.t_capture - newest), late=age > self._budget_ms, degraded=explanation.degraded,
-            motion_share=explanation.motion_share, ms=explanation.ms, right=self._right,
+            motion_share=explanation.motion_share, ms=explanation.ms,
+            right=self._right if _same_act(explanation, base) else None,
             hits=self.hits.running() if explanation.truth is not None else None,
             uncertainty_ms=base.uncertainty_ms + explanation.uncertainty_ms + self._maps_uncertainty_ms(), **known,
         )  # fmt: skip
@@ -205,9 +206,15 @@ class CameraViewer:
             return f"collecting a first clip {100 * self._worker.progress:.0f} %"
         return {
             "loading": "worker loading its model",
-            "gap": "frames are missing, waiting for a whole clip",
+            "gap": "too few frames for a clip, waiting for more",
             "waiting": "explaining",
         }[self._worker.state]
+
+
+def _same_act(explanation: Explanation, base: View) -> bool:
+    """The picture shows what the explained clip showed: else a mark would stand beside another truth."""
+    then, shown = explanation.truth, base.truth
+    return then is not None and shown is not None and then.action == shown.action
 
 
 def _how(explanation: Explanation) -> tuple[str, str | None]:

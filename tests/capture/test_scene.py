@@ -296,7 +296,7 @@ def test_odd_sizes_can_be_drawn(paper: Paper, size: str):
     [
         ("scene:hall?sise=320x180", "unknown option of scene:hall 'sise': did you mean 'size'"),
         ("scene:hall?seeds=7", "unknown option of scene:hall 'seeds': did you mean 'seed'"),
-        ("scene:hall?person=7", "unknown option of scene:hall 'person': (known: clock, fps, seed, size)"),
+        ("scene:hall?person=7", "unknown option of scene:hall 'person' (known: clock, fps, seed, size)"),
         ("scene:hall?size=big", "size is 'big'; expected WIDTHxHEIGHT"),
         ("scene:hall?size=0x0", "size is '0x0'"),
         ("scene:hall?size=320x99999", "size is '320x99999'"),

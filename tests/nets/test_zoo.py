@@ -15,11 +15,13 @@ from rtx.errors import UserError
 from rtx.nets import keys
 from rtx.nets.c3d import C3D
 from rtx.nets.forward import Staged
+from rtx.nets.gated import gated_i3d, gated_resnext_101
 from rtx.nets.hara import resnet_18, resnet_50, resnext_101
 from rtx.nets.i3d import I3D
 from rtx.nets.keys import renamed
 from rtx.nets.mfnet import MFNet
 from rtx.nets.resnet3d import mc3_18, r2plus1d_18, r3d_18
+from rtx.nets.tstcnn import TSTCNN
 from rtx.nets.zoo import ARCHITECTURES
 
 Make = Callable[..., Staged]
@@ -55,12 +57,16 @@ def trained_parameters(network: Staged) -> int:
         (resnext_101, 400, (16, 112), None, 9.6),
         (MFNet, 400, (16, 224), 8.0e6, 11.1),
         (I3D, 400, (64, 224), 12_697_264, 111.2),
+        # By hand: 3x3x3 filters 30, 60, 80 and FC 500 a branch, pooled by two; twice, less a channel of flow.
+        (TSTCNN, 21, (100, 120), 216_382_811, 29.38),
+        (gated_resnext_101, 51, (16, 112), None, 9.6),
+        (gated_i3d, 51, (64, 224), None, 111.2),
     ],
 )
 def test_it_is_as_large_as_its_paper_says(make: Make, classes: int, size: Any, parameters: float | None, gmac: float):
     with torch.device("meta"):
         network = make(classes)
-        clip = torch.empty(1, 3, size[0], size[1], size[1])
+        clip = torch.empty(1, 5 if make is TSTCNN else 3, size[0], size[1], size[1])
     if parameters is not None:
         assert trained_parameters(network) == pytest.approx(parameters, rel=0.01 if parameters == 8.0e6 else 0)
     counting = Counting()
