@@ -53,7 +53,7 @@ def show_model(name: str) -> None:
     if card.bare:
         console.print(
             f"weights: none that rtx can fetch; published by {card.published}\n"
-            f"         rtx models add CHECKPOINT --arch {card.architecture} --labels FILE", soft_wrap=True,
+            f"         rtx models add CHECKPOINT --arch {card.arch} --labels FILE", soft_wrap=True,
         )  # fmt: skip
     elif card.weights is None:
         console.print("weights: the network brings its own")

@@ -21,7 +21,7 @@ from rtx.explain.chain import chain_for, check_backend, followed
 from rtx.explain.registry import Chain
 from rtx.explain.run import Explained, explain
 from rtx.explain.steps import Memory
-from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
+from rtx.link.wire import MAX_FLOW_SIDE, Beside, Cells, Explanation, RelevanceMap, TopClass
 from rtx.nets import cards
 from rtx.nets.causal import Past
 from rtx.nets.forward import Forward
@@ -38,6 +38,8 @@ class Batch:
     forward: Forward
     explained: Explained
     ms: dict[str, float]
+    beside: Tensor | None = None
+    """Maps N t h w of a twin network's second branch; the first one's are those in `explained`."""
 
 
 class Engine:
@@ -144,11 +146,19 @@ class Engine:
             if pasts is None
             else self.backend.follow(frames, pasts, targets)
         )
-        explained = explain(self.explaining, forward, memory)
+        explained, beside = self._branches(forward, memory)
         self.backend.finish()
         classified, done = forward.outcome.at, time.perf_counter()
         ms = {"forward": (classified - started) * 1e3, "explain": (done - classified) * 1e3}
-        return Batch(forward, explained, ms)
+        return Batch(forward, explained, ms, beside)
+
+    def _branches(self, forward: Forward, memory: list[Memory] | None) -> tuple[Explained, Tensor | None]:
+        """What explains; on a twin network K-sigma is run on each branch, before they are fused."""
+        branches = self.backend.network.branches
+        if branches == 1 or self.explaining.name != "ksigma":
+            return explain(self.explaining, forward, memory), None
+        first, second = (forward.branch(number, branches) for number in range(branches))
+        return explain(self.explaining, first, memory), explain(self.explaining, second).relevance
 
     def explain(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Explanation]:
         """One batch of clips to the messages that go to the displays."""
@@ -187,10 +197,20 @@ class Engine:
             explainer=str(self.explaining), device=str(self.backend.device),
             backend=self.backend.name, precision=self.backend.precision, top=self.top(forward.logits[i]),
             target=None if self.explaining.class_blind else self.labels[int(forward.target[i])], asked=self.asked,
-            map=shown, evidence=bool((shown.array()[-1] > 0).any()), peak=self._peak(),
+            map=shown, beside=_beside(batch, i), evidence=bool((shown.array()[-1] > 0).any()), peak=self._peak(),
             motion_share=explained.motion_share[i], truth=clip.truth, degraded=self.rung.words,
             ms={name: round(ms, 3) for name, ms in batch.ms.items()},
         )  # fmt: skip
+
+
+def _beside(batch: Batch, i: int) -> Beside | None:
+    if batch.beside is None:
+        return None
+    flow = batch.forward.clip[i : i + 1, -2:, -1].float()
+    height, width = (min(int(side), MAX_FLOW_SIDE) for side in flow.shape[2:])
+    small = (F.adaptive_avg_pool2d(flow, (height, width))[0] * 127).round().permute(1, 2, 0)
+    found = to_wire(batch.beside[i], batch.explained.cells, batch.forward.input_size)
+    return Beside(found, (height, width), small.to(torch.int8).cpu().numpy().tobytes())
 
 
 def shrunk(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

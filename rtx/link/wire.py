@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 MAX_SIDE = 8192
 MAX_FRAMES = 512
 MAX_MAP_BYTES = 4 << 20
+MAX_FLOW_SIDE = 128
 MAX_MESSAGE_BYTES = 16 << 20
 
 Text = Annotated[str, Meta(max_length=200)]
@@ -121,6 +122,20 @@ class RelevanceMap(msgspec.Struct, frozen=True):
         return np.frombuffer(self.data, self.dtype).reshape(self.shape).astype(np.float32)
 
 
+class Beside(msgspec.Struct, frozen=True):
+    """Of a twin network's second branch: the newest frame's optical flow as it saw it, and where its evidence was."""
+
+    map: RelevanceMap
+    shape: tuple[Annotated[int, Meta(ge=1, le=MAX_FLOW_SIDE)], Annotated[int, Meta(ge=1, le=MAX_FLOW_SIDE)]]
+    """Height and width."""
+    data: bytes
+    """h w 2 int8: along x and y; 127 where the network's input is cut off."""
+
+    def flow(self) -> NDArray[np.float32]:
+        """h w 2 in -1..1."""
+        return np.frombuffer(self.data, np.int8).reshape(*self.shape, 2).astype(np.float32) / np.float32(127)
+
+
 class TopClass(msgspec.Struct, frozen=True):
     label: Text
     p: Annotated[float, Meta(ge=0, le=1)]
@@ -149,6 +164,7 @@ class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
     asked: Text | None = None
     """The class that somebody asked to be explained; None: the likeliest is."""
     map: RelevanceMap
+    beside: Beside | None = None
     evidence: bool
     """False where the method found nothing above its threshold."""
     peak: float
@@ -243,25 +259,35 @@ def unpack_map(data: bytes) -> MapMessage:
     """Raises BadMessage."""
     message: MapMessage = _unpack(_map_decoder, data)
     if isinstance(message, Explanation):
-        relevance = message.map
-        size = math.prod(relevance.shape) * np.dtype(relevance.dtype).itemsize
-        if size > MAX_MAP_BYTES or size != len(relevance.data):
-            raise BadMessage(f"a map of {len(relevance.data)} bytes that says {relevance.shape} {relevance.dtype}")
-        if max(relevance.shape[0], relevance.input_size[0]) > MAX_FRAMES:
-            raise BadMessage("a map of more frames than a clip may have")
+        _check_map(message.map)
+        if message.beside is not None:
+            _check_map(message.beside.map)
+            if len(message.beside.data) != 2 * math.prod(message.beside.shape):
+                raise BadMessage(f"a flow of {len(message.beside.data)} bytes that says {message.beside.shape}")
         numbers = (
-            *message.rect, message.peak, *relevance.cells.stride, *relevance.cells.centre,
-            message.motion_share or 0.0, *message.ms.values(), *(top.p for top in message.top),
+            *message.rect, message.peak, message.motion_share or 0.0, *message.ms.values(),
+            *(top.p for top in message.top),
         )  # fmt: skip
-        if not all(math.isfinite(number) for number in numbers) or not np.isfinite(relevance.array()).all():
+        if not all(math.isfinite(number) for number in numbers):
             raise BadMessage("a number that is none")
         x, y, width, height = message.rect
         if min(width, height) <= 0 or max(abs(x), abs(y), width, height) > MAX_SIDE:
             raise BadMessage("an input rectangle that is no place")
-        if min(relevance.cells.stride) <= 0:
-            raise BadMessage("cells that do not advance")
         _check_truth(message.truth)
     return message
+
+
+def _check_map(relevance: RelevanceMap) -> None:
+    size = math.prod(relevance.shape) * np.dtype(relevance.dtype).itemsize
+    if size > MAX_MAP_BYTES or size != len(relevance.data):
+        raise BadMessage(f"a map of {len(relevance.data)} bytes that says {relevance.shape} {relevance.dtype}")
+    if max(relevance.shape[0], relevance.input_size[0]) > MAX_FRAMES:
+        raise BadMessage("a map of more frames than a clip may have")
+    cells = (*relevance.cells.stride, *relevance.cells.centre)
+    if not all(math.isfinite(number) for number in cells) or not np.isfinite(relevance.array()).all():
+        raise BadMessage("a number that is none")
+    if min(relevance.cells.stride) <= 0:
+        raise BadMessage("cells that do not advance")
 
 
 def _check_truth(truth: Truth | None) -> None:

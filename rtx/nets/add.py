@@ -28,7 +28,7 @@ def add(
     checkpoint: Path, arch: str, labels: Path, name: str, clip: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> cards.Card:
     """A card of this name for a checkpoint, in the user's folder of models. UserError says what does not fit."""
-    bare = {card.architecture: card for card in map(cards.card, cards.names()) if card.bare}
+    bare = {card.arch: card for card in map(cards.card, cards.names()) if card.bare}
     if arch not in bare:
         raise unknown("architecture", arch, bare)
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name) or (resources.MODELS / name).exists():
@@ -39,8 +39,8 @@ def add(
     except msgspec.ValidationError as error:
         raise UserError(f"--clip: {error}") from None
     with torch.device("meta"):
-        network = make(arch, len(classes), taken, arguments)
-    weights = renamed(read_state(checkpoint), network.published(), ARCHITECTURES[arch].names)
+        network = make(bare[arch].architecture, len(classes), taken, bare[arch].arguments | dict(arguments))
+    weights = renamed(read_state(checkpoint), network.published(), ARCHITECTURES[bare[arch].architecture].names)
     folder = resources.own_models() / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as half:
@@ -58,7 +58,7 @@ def _card(
     name: str, like: cards.Card, checkpoint: Path, arguments: Mapping[str, Any], clip: cards.Clip, folder: Path
 ) -> str:
     tables = {
-        "arguments": dict(arguments),
+        "arguments": like.arguments | dict(arguments),
         "clip": msgspec.to_builtins(clip),
         **({} if like.flow is None else {"flow": msgspec.to_builtins(like.flow)}),
         "weights": {"sha256": sha256(folder / "weights.safetensors"), "licence": "that of the checkpoint"},

@@ -119,6 +119,11 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.weights is None and not self.foreign
 
     @property
+    def arch(self) -> str:
+        """What `rtx models add` calls it; of one architecture there may be several cards (I3D for RGB and for flow)."""
+        return self.name.replace("-", "_")
+
+    @property
     def here(self) -> bool:
         """Nothing of it must be fetched."""
         return self.weights is None or self.file.exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -135,6 +135,12 @@ class Forward:
             )
         return logits.gather(1, self.target[:, None])[:, 0]
 
+    def branch(self, number: int, of: int) -> Forward:
+        """The pass as if one of several branches gave all the features."""
+        outcome = self.outcome
+        features = outcome.features.chunk(of, dim=1)[number]
+        return replace(self, done=[outcome._replace(features=features)])
+
     @property
     def input_size(self) -> tuple[int, int, int]:
         """T H W of the clip."""
@@ -160,6 +166,8 @@ class Network(nn.Module):
     """Its layers that have time and space, first to last."""
     last: str
     """The one that gives the features."""
+    branches: int = 1
+    """Of a twin network 2: its features are those of one branch, and then, in as many channels, of the other."""
 
     @property
     def main(self) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ class TSTCNN(Staged):
     its inputs, so that a network belongs to clips of one length and size.
     """
 
+    branches = 2
+
     def __init__(self, classes: int = 21, frames: int = 100, size: int = 120):
         super().__init__()
         stages: OrderedDict[str, nn.Module] = OrderedDict()
@@ -44,7 +46,6 @@ class TSTCNN(Staged):
             stages[f"pool{number}"] = nn.MaxPool3d(2)
             rgb = flow = filters
         self.stages = nn.ModuleDict(stages)
-        self.branches = 2
         inputs = FILTERS[-1] * (frames // 8) * (size // 8) ** 2
         self.rgb, self.flow = (nn.Linear(inputs, HIDDEN) for _ in range(self.branches))
         self.fusion = nn.Linear(2 * HIDDEN, classes)

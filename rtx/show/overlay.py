@@ -12,6 +12,8 @@ from rtx.link.wire import Explanation, RelevanceMap, TopClass, Truth
 from rtx.measure.localisation import ACTING, BODY, DISTRACTOR, regions
 from rtx.show.view import Heat, Look, View
 
+BESIDE = 224
+"""Pixels a side of what a twin network's second branch saw."""
 GRID = 56
 """Heat is made at this many points a side; the drawing enlarges it."""
 DARKEST = 20
@@ -107,6 +109,42 @@ def draw(image: NDArray[np.uint8], heat: Heat, look: Look) -> None:
 
 Part = tuple[int, int, int, int]
 """x0 y0 x1 y1 in pixels."""
+
+
+def flow_colours(flow: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Optical flow h w 2 in -1..1 as colours, BGR: the hue is where to (right is red), the lightness how far.
+
+    Of the latter the square root: most motion is small.
+    """
+    angle = np.degrees(np.arctan2(flow[..., 1], flow[..., 0])) % 360
+    far = np.minimum(1.0, np.hypot(flow[..., 0], flow[..., 1]))
+    hls = np.stack([angle / 2, 150 * np.sqrt(far), np.full_like(far, 255)], axis=-1)
+    return np.asarray(cv2.cvtColor(np.clip(hls, 0, 255).astype(np.uint8), cv2.COLOR_HLS2BGR), np.uint8)
+
+
+def beside_of(explanation: Explanation, scale: LiveScale) -> NDArray[np.uint8] | None:
+    """What a twin network's second branch saw, with its heat over it; None of other networks."""
+    beside = explanation.beside
+    if beside is None:
+        return None
+    seen = np.asarray(cv2.resize(flow_colours(beside.flow()), (BESIDE, BESIDE)), np.uint8)
+    relevance = newest_frame(beside.map)
+    full = scale.full(explanation, float(relevance.max()))
+    if full > 0:
+        values = np.clip(relevance * (255 / full), 0, 255).astype(np.uint8)
+        draw_heat(seen, Heat(values, Rect(0, 0, BESIDE, BESIDE)), 0.5)
+    _write(seen, "flow", (8, BESIDE - 10), 0.5)
+    return seen
+
+
+def put_beside(image: NDArray[np.uint8], beside: NDArray[np.uint8]) -> Part:
+    """Into the picture's upper right corner, a third of its height, in place; where that is."""
+    height, width = image.shape[:2]
+    side = min(height // 3, width // 3)
+    at = height // 40
+    x0, y0, x1, y1 = part = (width - side - at, at, width - at, at + side)
+    image[y0:y1, x0:x1] = cv2.resize(beside, (side, side))
+    return part
 
 
 def _dim_unseen(image: NDArray[np.uint8], heat: Heat, brightness: float) -> Part | None:
@@ -221,6 +259,8 @@ def compose(view: View, look: Look, truth: bool = False) -> NDArray[np.uint8]:
     image = view.image.copy()
     if view.heat is not None:
         draw(image, view.heat, look)
+    if view.beside is not None:
+        put_beside(image, view.beside)
     if truth and view.truth is not None:
         draw_truth(image, view.truth)
     draw_text(image, view)

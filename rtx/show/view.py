@@ -53,6 +53,8 @@ class View:
     """In words: `loading i3d-k400`, `collecting the first clip 40 %`, `explaining`, `silent 3 s`."""
     heat: Heat | None = None
     """None until the first clip was explained, and after a jump of the source."""
+    beside: NDArray[np.uint8] | None = None
+    """Of a twin network: the optical flow as colours, with that branch's heat over it; BGR, square."""
     evidence: bool = True
     """False: the explainer found nothing above its threshold."""
     top: tuple[TopClass, ...] = ()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import zmq
+from numpy.typing import NDArray
 
 from rtx.clock import NS_PER_S, ms, now
 from rtx.config import Camera, Pipeline
@@ -19,7 +20,7 @@ from rtx.link.sockets import Sockets, endpoint
 from rtx.link.wire import BadMessage, CameraState, Explanation, Handled, Shown, WorkerState, pack, unpack_map
 from rtx.measure.localisation import SIDE, Hits, judge, named_rightly
 from rtx.nets import cards
-from rtx.show.overlay import LiveScale, heat_of, newest_frame
+from rtx.show.overlay import LiveScale, beside_of, heat_of, newest_frame
 from rtx.show.view import Heat, View
 
 SILENT_S = 5.0
@@ -65,6 +66,8 @@ class CameraViewer:
         self._handled: tuple[int, int] | None = None
         self._explanation: Explanation | None = None
         self._heat: Heat | None = None
+        self._beside: NDArray[np.uint8] | None = None
+        self._beside_scale = LiveScale()
         self.hits = Hits()
         self._right: bool | None = None
         self._held: View | None = None
@@ -132,6 +135,7 @@ class CameraViewer:
             self._explanation = message
             self._took("wire", ms(self._heard - message.t_sent + self._maps_offset()))
             self._heat = heat_of(message, self._scale)
+            self._beside = beside_of(message, self._beside_scale)
             self._took("upsample", ms(now() - self._heard))
             self._judge(message)
 
@@ -158,15 +162,15 @@ class CameraViewer:
         explanation = self._explanation
         if explanation is None or not self._fits(explanation, base):
             return replace(
-                base, heat=None, top=(), right=None, hits=None, heatmap_age_ms=None, misalignment_ms=None, late=False,
-                degraded="", **known,
+                base, heat=None, beside=None, top=(), right=None, hits=None, heatmap_age_ms=None, misalignment_ms=None,
+                late=False, degraded="", **known,
             )  # fmt: skip
         newest = explanation.t_newest - self._maps_offset()
         age = ms(at - newest)
         return replace(
-            base, heat=self._heat, evidence=explanation.evidence, top=explanation.top, target=explanation.target,
-            asked=explanation.asked, explainer=explanation.explainer, model=explanation.model,
-            backend=explanation.backend, precision=explanation.precision, heatmap_age_ms=age,
+            base, heat=self._heat, beside=self._beside, evidence=explanation.evidence, top=explanation.top,
+            target=explanation.target, asked=explanation.asked, explainer=explanation.explainer,
+            model=explanation.model, backend=explanation.backend, precision=explanation.precision, heatmap_age_ms=age,
             misalignment_ms=ms(base.t_capture - newest), late=age > self._budget_ms, degraded=explanation.degraded,
             motion_share=explanation.motion_share, ms=explanation.ms,
             right=self._right if _same_act(explanation, base) else None,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import rtx
 from rtx.config import Budget, Camera, Pipeline, Worker
@@ -23,6 +27,8 @@ from rtx.geometry import Rect
 from rtx.link.frames import Frame, FrameReader
 from rtx.link.sockets import Sockets, private_folder
 from rtx.link.wire import Choice, Explanation, pack, unpack_map
+from rtx.nets.add import add
+from rtx.nets.tstcnn import TSTCNN
 from rtx.process import Report
 from rtx.scenes.film import film
 from rtx.scenes.scene import Cast
@@ -208,3 +214,39 @@ def test_whether_a_stream_is_followed_depends_on_what_was_chosen(figures):
     assert not engine.follows
     engine.choose("ksigma", None)
     assert engine.follows
+
+
+@pytest.fixture
+def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A twin network with random weights, called so, as a model of the user's own."""
+    monkeypatch.setenv("RTX_MODELS", str(tmp_path / "models"))
+    torch.manual_seed(0)
+    weights = TSTCNN(3, frames=16, size=48).state_dict()
+    save_file(weights, tmp_path / "random.safetensors")
+    (tmp_path / "labels.txt").write_text("left\nright\nstill\n")
+    add(tmp_path / "random.safetensors", "tstcnn", tmp_path / "labels.txt", "twin", {"frames": 16, "size": 48}, {})
+    return Engine.of(Worker(model="twin", explainer="ksigma(k=1)"))
+
+
+def moving_right(size: int) -> np.ndarray:
+    """Blotches that move four pixels a frame: 16 size size 3."""
+    dice = np.random.default_rng(0)
+    wide = cv2.resize(dice.integers(0, 256, (size // 8, size // 2, 3), np.uint8), (4 * size, size))
+    return np.stack([wide[:, 2 * size - 4 * t : 3 * size - 4 * t] for t in range(16)])
+
+
+def test_k_sigma_of_a_twin_network_shows_both_branches(twin: Engine):
+    clip = replace(a_clip(size=48), frames=moving_right(48))
+    explanation = unpack_map(pack(twin.explain([clip])[0]))
+    assert isinstance(explanation, Explanation)
+    assert explanation.beside is not None
+    assert explanation.beside.map.shape == explanation.map.shape == (2, 6, 6)
+    assert not np.array_equal(explanation.beside.map.array(), explanation.map.array())
+    flow = explanation.beside.flow()
+    limit = twin.card.flow.mean + 3 * twin.card.flow.deviation
+    assert np.median(flow[8:-8, 8:-8, 0]) * limit == pytest.approx(4, abs=0.5)
+
+
+def test_other_explainers_of_it_show_one_map(twin: Engine):
+    twin.choose("saliency", None)
+    assert twin.explain([replace(a_clip(size=48), frames=moving_right(48))])[0].beside is None

@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,6 +17,7 @@ from rtx.cli import app
 from rtx.errors import UserError
 from rtx.nets import cards
 from rtx.nets.add import add
+from rtx.nets.i3d import I3D
 from rtx.nets.resnet3d import r3d_18
 
 CLASSES = ("fall", "stand up", "walk")
@@ -151,3 +153,14 @@ def test_every_architecture_of_a_card_is_there():
     for name in cards.names():
         assert cards.card(name).architecture in ARCHITECTURES
         assert cards.card(name).published or not cards.card(name).bare
+
+
+def test_i3d_for_flow_is_another_than_for_rgb(own: Path):
+    published = {name: torch.rand(shape) for name, shape in I3D(3, channels=2).published().items()}
+    save_file(published, own / "flow.safetensors")
+    card = add(own / "flow.safetensors", "i3d_flow", own / "labels.txt", "flow", {"frames": 16}, {})
+    assert card.flow is not None
+    assert card.flow.alone
+    assert rtx.load("flow", device="cpu").normalise(np.zeros((1, 16, 224, 224, 3), np.uint8)).shape[1] == 2
+    with pytest.raises(UserError, match="this network has"):
+        add(own / "flow.safetensors", "i3d", own / "labels.txt", "rgb", {}, {})

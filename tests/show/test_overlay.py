@@ -13,7 +13,19 @@ from rtx.engine.engine import Engine
 from rtx.engine.window import Clip, see
 from rtx.geometry import Rect, input_rect
 from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
-from rtx.show.overlay import DARKEST, DIM, GRID, LiveScale, compose, draw_focus, draw_heat, heat_of, newest_frame
+from rtx.show.overlay import (
+    DARKEST,
+    DIM,
+    GRID,
+    LiveScale,
+    compose,
+    draw_focus,
+    draw_heat,
+    flow_colours,
+    heat_of,
+    newest_frame,
+    put_beside,
+)
 from rtx.show.view import Heat, Look, View
 
 WHOLE = Rect(0, 0, 224, 224)
@@ -180,3 +192,24 @@ def test_without_evidence_nothing_is_focused():
     picture = np.full((100, 100, 3), 200, np.uint8)
     draw_focus(picture, Heat(np.zeros((GRID, GRID), np.uint8), Rect(0, 0, 100, 100)))
     assert (picture == 200).all()
+
+
+def test_flow_is_drawn_as_hue_and_lightness():
+    """Right is red, left its opposite; what stands still is black, and what moves far is brightest."""
+    flow = np.zeros((1, 4, 2), np.float32)
+    flow[0, 1:, 0] = (1.0, 0.1, -1.0)
+    still, far, near, left = flow_colours(flow)[0].astype(int)
+    assert still.tolist() == [0, 0, 0]
+    assert far[2] > far[0]
+    assert far[2] > near[2] > 0
+    assert left[0] > left[2]
+
+
+def test_what_the_second_branch_saw_lies_in_the_corner_above_the_heat():
+    image = np.full((480, 640, 3), 90, np.uint8)
+    beside = np.full((224, 224, 3), (0, 255, 0), np.uint8)
+    heat = Heat(np.full((GRID, GRID), 255, np.uint8), Rect(0, 0, 640, 480))
+    view = View("c", image, 0, 0, 0, 0.0, "live", "explaining", heat=heat, beside=beside)
+    x0, y0, x1, y1 = put_beside(image.copy(), beside)
+    assert (x1 - x0, y1 - y0) == (160, 160)
+    assert (compose(view, Look())[y0:y1, x0:x1] == (0, 255, 0)).all()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rtx.clock import ms, now
 from rtx.link.wire import TopClass, Truth
 from rtx.measure.localisation import HitRates
-from rtx.show.overlay import DARKEST, DIM, PALETTE
+from rtx.show.overlay import DARKEST, DIM, PALETTE, put_beside
 from rtx.show.view import View
 
 MAX_WIDTH = 1280
@@ -96,6 +96,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The part of `rect` that the network was shown; null: all that lies in the picture."""
     rect: tuple[float, float, float, float] | None
     """Where the heat lies, x y width height in pixels of the picture sent; may reach beyond it."""
+    inset: tuple[int, int, int, int] | None
+    """x0 y0 x1 y1 of what is drawn into the picture already, and stays above the heat: the flow of a twin network."""
     heat: tuple[int, int]
     """Height and width of the heat that follows, one byte each; 0, 0 where there is none."""
 
@@ -113,6 +115,7 @@ class Picture:
             )
         else:
             self.pixels = view.image.copy()
+        self.inset = None if view.beside is None else put_beside(self.pixels, view.beside)
         self.scale = (self.pixels.shape[1] / width, self.pixels.shape[0] / height)
 
     @cached_property
@@ -163,6 +166,7 @@ class Shot:
                 hits=view.hits,
                 rect=rect and (rect.x * across, rect.y * down, rect.width * across, rect.height * down),
                 seen=seen and (seen.x * across, seen.y * down, seen.width * across, seen.height * down),
+                inset=self.picture.inset,
                 heat=(view.heat.values.shape[0], view.heat.values.shape[1]) if view.heat is not None else (0, 0),
             )
         )

@@ -89,6 +89,10 @@ class Tile {
     this.seq = view.seq;
     if (controls.overlay && view.rect) this.drawHeat();
     if (controls.truth && view.truth) this.drawTruth();
+    if (view.inset) {
+      const [left, top, right, bottom] = view.inset;
+      context.drawImage(picture, left, top, right - left, bottom - top, left, top, right - left, bottom - top);
+    }
   }
 
   drawHeat() {
