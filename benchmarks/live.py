@@ -1,5 +1,6 @@
-"""The whole way, live: a 720p30 file and the synthetic pattern with I3D, the drawn hall with its own network, which
-explains every frame; through all processes, with the page served.
+"""The whole way, live: a 720p30 file and the synthetic pattern with I3D, on torch and on OpenVINO; the drawn hall with
+its own network, which explains every frame; through all processes, with the page served. And an RTSP camera that draws
+its clock, by rtx and by what one would write instead (benchmarks/naive.py).
 
 The page's viewer runs elsewhere: here a client takes what a browser would take, undecoded, and once a second reads the
 capture clock off the pixels of one picture.
@@ -9,11 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +37,10 @@ from rtx.config import Camera, Pipeline, of_sources
 from rtx.demo import HALL
 from rtx.report import RunReport, summarise
 from rtx.supervise import Supervisor
+from tests.rtsp import RtspServer
 
-GOALS = {"shown of 30": 29.0, "explained a second": 2.5, "heatmap age p95 ms": 900.0}
+GOALS = {"shown of 30": 29.0, "explained a second": 3.0, "heatmap age p95 ms": 700.0}
+OPENVINO_GOALS = {"explained a second": 5.5, "heatmap age p95 ms": 400.0}
 HALL_GOALS = {
     "explained a second": 29.0, "heatmap age p95 ms": 80.0, "age reported against pixels ms": 10.0,
     "first heatmap s, two cameras": 5.0,
@@ -44,20 +50,29 @@ HALL_GOALS = {
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=30, help="of each run, after the first heatmap")
-    options.add_argument("--explainer", default="cam")
     options.add_argument("--port", type=int, default=8652)
     chosen = options.parse_args()
+    seconds, port = chosen.seconds, chosen.port
+    openvino = find_spec("openvino") is not None
     with tempfile.TemporaryDirectory() as folder:
         movie = Path(folder) / "720p30.mp4"
-        _write_movie(movie, chosen.seconds + 25)
+        _write_movie(movie, seconds + 40)
         runs = {
-            "file 720p30": _run(str(movie), chosen.seconds, chosen.explainer, chosen.port),
-            "synthetic 720p30": _run(
-                "synthetic:?size=1280x720&fps=30", chosen.seconds, chosen.explainer, chosen.port + 1
-            ),
-            "hall 720p30": _run(f"{HALL[0]}&clock=1", chosen.seconds, chosen.explainer, chosen.port + 2),
-            "the demo's two halls": _run(HALL, chosen.seconds, chosen.explainer, chosen.port + 3),
+            "file 720p30": _run(str(movie), seconds, port),
+            "file 720p30, ksigma": _run(str(movie), seconds, port + 1, explainer="ksigma"),
+            "synthetic 720p30": _run("synthetic:?size=1280x720&fps=30", seconds, port + 2),
+            "hall 720p30": _run(f"{HALL[0]}&clock=1", seconds, port + 3),
+            "the demo's two halls": _run(HALL, seconds, port + 4),
         }
+        if openvino:
+            runs["file 720p30, openvino"] = _run(str(movie), seconds, port + 5, backend="openvino")
+            runs["file 720p30, openvino, ksigma"] = _run(
+                str(movie), seconds, port + 6, backend="openvino", explainer="ksigma"
+            )
+    with RtspServer(size="1280x720", fps=30) as server:
+        runs["RTSP 720p30"] = _run(server.url, seconds, port + 7)
+    with RtspServer(size="1280x720", fps=30) as server:
+        naive = _naive(server.url, seconds)
     header = [
         "source",
         "shown /s",
@@ -77,8 +92,21 @@ def main() -> None:
             ages["misalignment"]["p95"], run["pixel_age_ms"]["p50"], report["deadline_misses"],
             report["cpu_ms_per_frame"]["worker"],
         ])  # fmt: skip
-    show(f"live, {chosen.seconds:g} s each, {chosen.explainer}", header, rows)
-    keep("live", {"goals": GOALS, "hall_goals": HALL_GOALS, "runs": runs})
+    rows.append(
+        ["RTSP 720p30, naive", "-", naive["explained_per_s"], *(naive["heatmap_ms"][k] for k in ("p50", "p95"))]
+    )
+    show(f"live, {seconds:g} s each", header, [[*row, *[None] * (len(header) - len(row))] for row in rows])
+    goals = {"goals": GOALS, "openvino_goals": OPENVINO_GOALS, "hall_goals": HALL_GOALS}
+    keep("live", {**goals, "runs": runs, "naive": naive})
+
+
+def _naive(url: str, seconds: float) -> dict[str, Any]:
+    """In a process of its own, as it would be."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.naive", url, str(seconds)], capture_output=True, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def _write_movie(path: Path, seconds: float) -> None:
@@ -99,10 +127,11 @@ def _write_movie(path: Path, seconds: float) -> None:
         container.mux(stream.encode(None))
 
 
-def _run(source: str | Sequence[str], seconds: float, explainer: str, port: int) -> dict[str, Any]:
-    """All processes over one source or several, a viewer that only takes; what it came to."""
+def _run(source: str | Sequence[str], seconds: float, port: int, **worker: str) -> dict[str, Any]:
+    """All processes over one source or several, a viewer that only takes; what it came to. Nothing is given up."""
     sources = [source] if isinstance(source, str) else list(source)
-    pipeline = of_sources(sources, [f"worker.explainer={json.dumps(explainer)}", f"page.port={port}"])
+    asked = [f"worker.{key}={json.dumps(value)}" for key, value in worker.items()]
+    pipeline = of_sources(sources, [*asked, f"page.port={port}", "budget.deadline_misses=1.0"])
     viewer = _Taker(pipeline)
     with Supervisor(pipeline) as run:
         thread = threading.Thread(target=viewer.take, daemon=True)

@@ -25,7 +25,8 @@ def numbers() -> str:
     """The section between the two marks."""
     handover, live, rtsp = (_result(name) for name in ("handover", "live", "rtsp"))
     run, pixels = live["runs"]["file 720p30"]["report"], live["runs"]["synthetic 720p30"]["pixel_age_ms"]
-    rows = [*_handover_rows(handover), *_live_rows(run, pixels, live["goals"]), _rtsp_row(rtsp["runs"])]
+    rows = [*_handover_rows(handover), *_live_rows(run, pixels, live["goals"])]
+    rows += [*_openvino_rows(live["runs"], live["openvino_goals"]), *_naive_rows(live), _rtsp_row(rtsp["runs"])]
     scenes, continual, places = (_result(name) for name in ("scenes", "continual", "localisation"))
     rows += _hall_rows(live["runs"], live["hall_goals"], scenes, continual, places)
     lines = ["| what | measured | goal | others, same run |", "| --- | --- | --- | --- |"]
@@ -87,6 +88,38 @@ def _live_rows(run: dict[str, Any], pixels: dict[str, Any], goals: dict[str, flo
         ("misalignment of picture and heatmap, p95", f"{ages['misalignment']['p95']:.0f} ms", "", ""),
         ("age of the picture at a viewer, off its pixels, p50", f"{pixels['p50']:.0f} ms", "", ""),
     ]
+
+
+def _openvino_rows(runs: dict[str, Any], goals: dict[str, float]) -> list[Row]:
+    if "file 720p30, openvino" not in runs:
+        return [("the same with OpenVINO", "not measured", "", "")]
+    run = runs["file 720p30, openvino"]["report"]
+    heatmap = run["ages_ms"]["heatmap"]
+    return [
+        (
+            f"with OpenVINO, {run['precision']}: I3D clips explained a second", f"{run['explained_per_s']:.2f}",
+            f"{goals['explained a second']}", "",
+        ),
+        (
+            "its heatmap age, p50 / p95", f"{heatmap['p50']:.0f} / {heatmap['p95']:.0f} ms",
+            f"{goals['heatmap age p95 ms']:.0f} ms (p95)", "",
+        ),
+    ]  # fmt: skip
+
+
+def _naive_rows(live: dict[str, Any]) -> list[Row]:
+    """An RTSP camera by rtx, and by the loop that one would write instead."""
+    run, naive = live["runs"]["RTSP 720p30"]["report"], live["naive"]
+    age = naive["second_half_p50"]
+    old = f"{age / 1000:.1f} s" if age else "no heatmap"
+    growing = ", and growing" if age and age > 1.1 * naive["first_half_p50"] else ""
+    return [
+        (
+            "RTSP camera, I3D: explained a second; heatmap age p50",
+            f"{run['explained_per_s']:.2f}; {run['ages_ms']['heatmap']['p50']:.0f} ms", "",
+            f"{naive['explained_per_s']:.2f}; {old}{growing} (OpenCV loop with torch-cam)",
+        )
+    ]  # fmt: skip
 
 
 def _hall_rows(
