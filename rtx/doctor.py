@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +39,15 @@ def examine() -> Iterator[Finding]:
     yield from _weights()
     yield from _torch()
     yield _onnxruntime()
+    yield _openvino()
+
+
+def _openvino() -> Finding:
+    try:
+        found = version("openvino")
+    except PackageNotFoundError:
+        return Finding("note", "OpenVINO", "not installed", "quicker on many CPUs: pip install 'rtx-explain[openvino]'")
+    return Finding("ok", "OpenVINO", found)
 
 
 def _cores() -> Finding:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rtx import resources
 from rtx.engine.torch_backend import Precision, TorchBackend
 from rtx.machine import cores
 from rtx.nets.cards import Card
@@ -55,6 +62,31 @@ class GraphBackend(TorchBackend):
         features, logits = self._graphs[size](clip.contiguous().numpy())
         return torch.from_numpy(features), torch.from_numpy(logits)
 
+    def kept(self, clip: Tensor, ending: str) -> Path | None:
+        """Where the graph for clips of this size is kept; None of a network whose weights nothing vouches for."""
+        if self.card.weights is None:
+            return None
+        made_by = [version(package) for package in ("rtx-explain", "torch")]
+        about = msgspec.json.encode([msgspec.to_builtins(self.card), list(clip.shape[2:]), made_by])
+        name = f"{self.card.name}-{hashlib.sha256(about).hexdigest()[:16]}{ending}"
+        return resources.cache() / "graphs" / name
+
     @abstractmethod
     def graph(self, clip: Tensor) -> Graph:
         """The pass over clips of this one's size, in any number."""
+
+
+def two_of(clip: Tensor) -> Tensor:
+    """A batch to trace with: of one clip, a graph would take the number for a constant."""
+    return torch.cat((clip[:1].contiguous(),) * 2)
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """A file of another name, which becomes this one once it is whole: two workers may write it at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        yield part
+        for made in sorted(part.parent.iterdir(), key=lambda of: of.suffix == path.suffix):  # What belongs to it first.
+            made.replace(path.parent / made.name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from rtx.config import DeviceName, PrecisionName
-from rtx.engine.graph_backend import Array, Graph, GraphBackend, Pass
+from rtx.engine.graph_backend import Array, Graph, GraphBackend, Pass, two_of, unfinished
 from rtx.engine.torch_backend import Precision
 from rtx.errors import UserError
 from rtx.nets.cards import Card
@@ -21,7 +22,7 @@ _TYPES: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoBackend(GraphBackend):
-    """The graph is made from the network itself, at start."""
+    """The graph of rtx's models is made once, into the cache."""
 
     name = "openvino"
 
@@ -53,19 +54,13 @@ class OpenVinoBackend(GraphBackend):
         return wanted
 
     def graph(self, clip: Tensor) -> Graph:
-        import openvino
-
-        batch = torch.export.Dim("N", min=1)
-        two = torch.cat((clip[:1].contiguous(),) * 2)  # Of one, the graph would take the size for a constant.
-        try:
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # It warns of what its own converter uses.
-                traced = torch.export.export(Pass(self.network).eval(), (two,), dynamic_shapes=({0: batch},))
-                model = openvino.convert_model(traced)
-            model.reshape([-1, *clip.shape[1:]])
-        except Exception as error:  # It raises whatever the tracing of somebody's network raises.
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{self.card.name} cannot be run by openvino: {why}; use --backend torch") from None
+        path = self.kept(clip, ".xml")
+        if path is None:
+            model = self._converted(clip)
+        else:
+            if not path.exists():
+                self._write(clip, path)
+            model = self._core.read_model(path)
         settings = {
             "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
             "INFERENCE_NUM_THREADS": self.threads,
@@ -78,3 +73,24 @@ class OpenVinoBackend(GraphBackend):
             return found[0], found[1]
 
         return infer
+
+    def _write(self, clip: Tensor, path: Path) -> None:
+        import openvino
+
+        with unfinished(path) as part:
+            openvino.save_model(self._converted(clip), part, compress_to_fp16=False)
+
+    def _converted(self, clip: Tensor) -> openvino.Model:
+        import openvino
+
+        batch = torch.export.Dim("N", min=1)
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # It warns of what its own converter uses.
+                traced = torch.export.export(Pass(self.network).eval(), (two_of(clip),), dynamic_shapes=({0: batch},))
+                model = openvino.convert_model(traced)
+            model.reshape([-1, *clip.shape[1:]])
+        except Exception as error:  # It raises whatever the tracing of somebody's network raises.
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{self.card.name} cannot be run by openvino: {why}; use --backend torch") from None
+        return model

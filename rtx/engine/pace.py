@@ -41,13 +41,12 @@ class Pace(Generic[T]):
         self._report.facts["degraded"] = ""
 
     def next(self, due: Sequence[T]) -> list[T]:
-        """Of the cameras that have something new, those whose turn it is."""
+        """Of the cameras that have something new, those whose turn it is, the longest untried first."""
         if not self._engine.rung.fewer:
             return list(due)
         if now() < self._rest_until:
             return []
-        chosen = sorted(due, key=lambda one: one.tried_at)[: -(-self._cameras // 2)]
-        return [one for one in due if one in chosen]
+        return sorted(due, key=lambda one: one.tried_at)[: -(-self._cameras // 2)]
 
     def explained(self, newest: dict[str, int], began: int) -> bool:
         """Heatmaps of these cameras, with their newest frames' times, went out. True where the rung has changed."""
