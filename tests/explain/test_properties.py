@@ -87,7 +87,10 @@ def test_a_shift_of_the_clip_moves_the_map(name: str, steps: tuple[int, int, int
         edges = [i % clip.shape[2 + axis] for end in (0, step) for i in range(end - 2, end + 2)]
         clear.index_fill_(axis, torch.tensor(edges), False)
     assert clear.any()
-    torch.testing.assert_close(shifted[:, clear], expected[:, clear], rtol=1e-6, atol=1e-12)
+    seen, wanted = shifted[:, clear], expected[:, clear]
+    if name == "cam3d":  # Scaled by its largest, which may lie on a border.
+        seen, wanted = seen / seen.max(), wanted / wanted.max()
+    torch.testing.assert_close(seen, wanted, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CLASS_SPECIFIC)
