@@ -41,7 +41,10 @@ def ask_gpus(*what: str) -> list[list[str]]:
     if shutil.which("nvidia-smi") is None:
         return []
     asked = ["nvidia-smi", f"--query-gpu={','.join(what)}", "--format=csv,noheader,nounits"]
-    said = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
+    except subprocess.TimeoutExpired:
+        return []
     return [line.split(", ") for line in said.stdout.splitlines()] if said.returncode == 0 else []
 
 

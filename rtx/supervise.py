@@ -151,7 +151,7 @@ class Supervisor:
         start = Start(child.role, child.name, self.pipeline, self.folder, child.index, child.restarts)
         # A worker's threads wait for each other a moment by turning: sleeping between any two layers costs a sixth of
         # the explanations. No longer than that, or they would take the cores from grabber and display.
-        environment = os.environ | {"GOMP_SPINCOUNT": "200000", "OPENCV_LOG_LEVEL": "ERROR"}
+        environment = {"GOMP_SPINCOUNT": "200000"} | os.environ | {"OPENCV_LOG_LEVEL": "ERROR"}
         if child.role != "worker":
             # Grabber and display do small work on many arrays: threads would only steal from the worker.
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -48,7 +48,9 @@ class _Snapshot:
         found = 0.0
         for child, counts in self._counts.items():
             then = before._counts.get(child, {})
+            # What has stopped is not as quick as it was; what goes on was told half a second ago.
             spent = counts.get(f"{name}_last_ns", 0) - then.get(f"{name}_last_ns", 0)
+            spent = max(spent, self.at - before.at - NS_PER_S)
             if name in then and spent > 0:
                 found += (counts[name] - then[name]) * NS_PER_S / spent
         return found
@@ -78,7 +80,7 @@ def measure(case: Case, pipeline: Pipeline, seconds: float, tick: Callable[[floa
         return Measured(case=case, not_measured=str(error))
     ages = {name: of.since(before.ages[name]) for name, of in after.ages.items()}
     shown = max(1, after.count("shown_measured") - before.count("shown_measured"))
-    late = (after.count("deadline_misses") - before.count("deadline_misses")) / shown
+    late = sum(after.count(name) - before.count(name) for name in ("deadline_misses", "shown_without_heatmap")) / shown
     spent = (after.at - before.at) / NS_PER_S
     return Measured(
         case=case, device=report.device, precision=report.precision, seconds=round(spent, 1),
@@ -154,8 +156,8 @@ class _Power:
         while not self._ended.wait(1.0):
             for watts, mb in ask_gpus("power.draw", "memory.used")[:1]:
                 if self._begun.is_set():
-                    self._watts.append(float(watts))
-                    self._mb.append(float(mb))
+                    self._watts += _numbers(watts)
+                    self._mb += _numbers(mb)
 
     def start(self) -> None:
         self._begun.set()
@@ -170,6 +172,14 @@ class _Power:
     @property
     def mb(self) -> float | None:
         return max(self._mb, default=None)
+
+
+def _numbers(said: str) -> list[float]:
+    """The driver says `[N/A]` of what it does not know."""
+    try:
+        return [float(said)]
+    except ValueError:
+        return []
 
 
 @contextmanager

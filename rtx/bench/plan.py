@@ -14,6 +14,7 @@ from rtx.bench.results import Bench, Case, Measured
 from rtx.config import Pipeline, of_sources
 from rtx.errors import UserError
 from rtx.machine import commit, machine
+from rtx.nets import cards
 from rtx.preflight import check_pipeline
 
 SOURCE = "synthetic:?size=1280x720&fps=30"
@@ -36,28 +37,33 @@ def pipeline_of(case: Case, changes: Sequence[str]) -> Pipeline:
     settings = {name: getattr(case, name) for name in ("device", "backend", "model", "explainer")}
     asked = [f"worker.{name}={msgspec.json.encode(value).decode()}" for name, value in settings.items()]
     pipeline = of_sources([SOURCE] * case.cameras, ['show.sinks=["none"]', *changes, *asked])
-    if case.model == "figures" and case.backend != "torch":
+    if _clip_by_clip(case):
         return msgspec.structs.replace(pipeline, worker=msgspec.structs.replace(pipeline.worker, continual=False))
     return pipeline
 
 
+def _clip_by_clip(case: Case) -> bool:
+    """Only torch follows a stream frame by frame."""
+    return case.backend != "torch" and cards.card(case.model).causal
+
+
 def run(
     cases: Sequence[Case], changes: Sequence[str], seconds: float, tick: Callable[[Case, float], None],
-    done: Callable[[Measured], None], console: Console,
+    done: Callable[[Bench], None], console: Console,
 ) -> Bench:  # fmt: skip
-    """Measure all; `tick` hears of seconds that have gone by in a case, `done` of each result."""
+    """Measure all; `tick` hears of seconds that have gone by in a case, `done` has all there is after each."""
     about = machine()  # Before: afterwards the load would be our own.
     first = pipeline_of(cases[0], changes)
     results: list[Measured] = []
-    for case in cases:
-        result = _measured(case, changes, seconds, tick, results, console)
-        results.append(result)
-        done(result)
-    return Bench(
+    found = Bench(
         when=datetime.now(UTC).isoformat(timespec="seconds"), commit=commit(), machine=about,
         settings={"seconds": seconds, "source": SOURCE, "changes": list(changes)},
         budget_ms=first.budget.heatmap_age_ms, allowed_misses=first.budget.deadline_misses, results=results,
     )  # fmt: skip
+    for case in cases:
+        results.append(_measured(case, changes, seconds, tick, results, console))
+        done(found)
+    return found
 
 
 def _measured(
@@ -66,7 +72,7 @@ def _measured(
 ) -> Measured:  # fmt: skip
     for earlier in results:
         same = (earlier.case.device, earlier.case.backend) == (case.device, case.backend)
-        if earlier.not_measured and same and case.device == "cuda":
+        if same and f"device {case.device!r}" in earlier.not_measured:
             return Measured(case=case, not_measured=earlier.not_measured)
     try:
         pipeline = pipeline_of(case, changes)
@@ -76,4 +82,5 @@ def _measured(
     allowed = pipeline.budget.deadline_misses
     rigid = msgspec.structs.replace(pipeline, budget=msgspec.structs.replace(pipeline.budget, deadline_misses=1.0))
     result = measure(case, rigid, seconds, lambda s: tick(case, s))
-    return msgspec.structs.replace(result, holds=result.heatmap.n > 0 and result.late <= allowed)
+    holds = result.heatmap.n > 0 and result.late <= allowed
+    return msgspec.structs.replace(result, holds=holds, clip_by_clip=_clip_by_clip(case))

@@ -53,7 +53,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Its age at the display, with each frame shown."""
     stages: dict[str, Summary] = {}
     late: float = 0.0
-    """Share of the displays whose heatmap was older than the budget."""
+    """Share of the displays whose heatmap was older than the budget, or that had none."""
+    clip_by_clip: bool = False
+    """A network that could be followed frame by frame was not, because this backend cannot."""
     holds: bool = False
     """No more late ones than the budget allows."""
     first_heatmap_s: float | None = None

@@ -20,7 +20,8 @@ def show(bench: Bench, console: Console) -> None:
         for why in {result.not_measured for result in group if result.not_measured}:
             console.print(f"[bold]{escape(name)}[/]: [yellow]not measured:[/] {escape(why)}", soft_wrap=True)
         if measured:
-            console.print(f"\n[bold]{escape(name)}, {measured[0].precision}[/]", soft_wrap=True)
+            how = f"{measured[0].precision}{', clip by clip' if measured[0].clip_by_clip else ''}"
+            console.print(f"\n[bold]{escape(name)}, {how}[/]", soft_wrap=True)
             console.print(_ages(measured))
             console.print(_waterfall(measured))
             console.print(_most(measured, bench), soft_wrap=True)
@@ -107,12 +108,14 @@ def compare(before: Bench, after: Bench, console: Console) -> None:
             console.print(f"[yellow]only in the second:[/] {escape(str(result.case))}", soft_wrap=True)
             continue
         what = f"{escape(_name(result.case))} x{result.case.cameras}"
+        if earlier.precision != result.precision:
+            console.print(f"[yellow]{what}: {earlier.precision} against {result.precision}[/]", soft_wrap=True)
         for name, was, present in (
             ("explained /s", earlier.explained_per_s, result.explained_per_s),
             ("heatmap ms, p50", earlier.heatmap.p50, result.heatmap.p50),
             ("heatmap ms, p95", earlier.heatmap.p95, result.heatmap.p95),
-            ("forward ms", earlier.stages["forward"].p50, result.stages["forward"].p50),
-            ("explain ms", earlier.stages["explain"].p50, result.stages["explain"].p50),
+            ("forward ms", _p50(earlier, "forward"), _p50(result, "forward")),
+            ("explain ms", _p50(earlier, "explain"), _p50(result, "explain")),
         ):
             grid.add_row(what, name, _ms(was, 2), _ms(present, 2), _times(ratio(present, was)))
             what = ""
@@ -120,9 +123,15 @@ def compare(before: Bench, after: Bench, console: Console) -> None:
         console.print(f"[yellow]only in the first:[/] {escape(case)}", soft_wrap=True)
     if grid.row_count:
         console.print(grid)
+    if (before.budget_ms, before.settings) != (after.budget_ms, after.settings):
+        console.print("[yellow]They were measured with other settings.[/]")
     keys = ("processor", "cores", "gpus", "packages")
     if changed := [key for key in keys if before.machine.get(key) != after.machine.get(key)]:
         console.print(f"[yellow]The machines differ in {', '.join(changed)}.[/]")
+
+
+def _p50(result: Measured, stage: str) -> float | None:
+    return result.stages[stage].p50 if stage in result.stages else None
 
 
 def _but_device(result: Measured) -> tuple[str, str, str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -12,6 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rtx.cli.terminal import console
 from rtx.config import BackendName, DeviceName, choices
 from rtx.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from rtx.bench.results import Bench
 
 START_S = 10.0
 """What the start of a case is expected to take, for the progress bar."""
@@ -50,10 +53,10 @@ def bench(
     for path, ending in ((report, ".json"), (html, ".html")):
         if path is not None and (path.suffix != ending or not path.parent.is_dir()):
             raise UserError(f"{str(path)!r}: name a file that ends in {ending}, in a folder that is there")
+    devices = tuple(name for name in choices(DeviceName) if name != "auto")
     cases = plan(
-        _named("device", device, tuple(name for name in choices(DeviceName) if name != "auto")), _listed(model),
-        _named("backend", backend, choices(BackendName)), [str(chain) for chain in parse_several(explainer)],
-        _counts(cameras),
+        _named("device", device, devices), _listed("model", model), _named("backend", backend, choices(BackendName)),
+        [str(chain) for chain in parse_several(explainer)], _counts(cameras),
     )  # fmt: skip
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True
@@ -61,32 +64,36 @@ def bench(
     with progress:
         whole = progress.add_task("", total=len(cases) * (seconds + START_S))
         each = seconds + START_S
-        finished: list[object] = []
 
         def tick(case: object, gone_s: float) -> None:
             progress.update(whole, description=str(case), advance=gone_s)
 
-        def done(result: object) -> None:
-            finished.append(result)
-            progress.update(whole, completed=len(finished) * each)
+        def done(found: Bench) -> None:
+            """Kept after each case: who breaks it off after an hour has what was measured in it."""
+            progress.update(whole, completed=len(found.results) * each)
+            if report is not None:
+                report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+            if html is not None:
+                html.write_text(page(found), encoding="utf-8")
 
         found = run(cases, changes or [], seconds, tick, done, console)
     tables.show(found, console)
-    if report is not None:
-        report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-    if html is not None:
-        html.write_text(page(found), encoding="utf-8")
     for path in (report, html):
         if path is not None:
             console.print(f"written: {path}", soft_wrap=True)
+    if all(result.not_measured for result in found.results):
+        raise typer.Exit(1)
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _listed(what: str, text: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UserError(f"--{what} {text!r}: name at least one")
+    return parts
 
 
 def _named(what: str, text: str, known: tuple[str, ...]) -> list[str]:
-    names = _listed(text)
+    names = _listed(what, text)
     for name in names:
         if name not in known:
             raise unknown(what, name, known)
@@ -95,7 +102,7 @@ def _named(what: str, text: str, known: tuple[str, ...]) -> list[str]:
 
 def _counts(text: str) -> list[int]:
     try:
-        counts = [int(part) for part in _listed(text)]
+        counts = [int(part) for part in _listed("cameras", text)]
     except ValueError:
         counts = []
     if not counts or min(counts) < 1 or max(counts) > 64:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from statistics import quantiles
 
 from rtx import config
 from rtx.clock import NS_PER_MS, NS_PER_S
 from rtx.explain.registry import Chain, assemble
 from rtx.nets.cards import Card
 
-AIM = 0.95
-"""Of the budget, for the worker: the display, which it does not see, takes the rest."""
+DISPLAY_MS, DISPLAY = 33.0, 0.05
+"""Of the budget this, or this share, whichever is more, is the display's: it shows a heatmap with the next frame."""
 ROOM = 0.8
-"""It climbs where the heatmap would then be no older than this share of what it aims at."""
+"""The worker climbs where the heatmap would then be no older than this share of what it aims at."""
 SETTLE_S, SETTLE_N = 2.0, 8
 """A rung is judged after so long and so many explanations on it."""
-WINDOW = 64
-"""Explanations that it is judged by, at most."""
+JUDGED_S = 20.0
+"""By what happened in so long; late time counts as a share of at least that, so that a hiccup is none of its matter."""
 HOLD_S, LONGEST_HOLD_S = 5.0, 300.0
 """A rung is held for so long before climbing; twice as long after each climb that had to be taken back."""
+SOON_S = 120.0
+"""A climb that was taken back so soon was a mistake."""
+PROBES = 12
+"""After so many holds it climbs whatever the last step down had gained: what it gained then need not be so any more."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,18 @@ class Budget:
     """Where on the ladder the worker stands. Times are monotonic ns of this host.
 
     Down, where heatmaps were too old for more than the allowed share of the time. Up, where the age measured here times
-    what the step down had gained leaves room; so that a load which stays does not make it go up and down.
+    what the step down had gained leaves room; so that a load which stays does not make it go up and down. And up now
+    and then to see, ever more seldom while that is of no use.
     """
 
     def __init__(self, settings: config.Budget, rungs: tuple[Rung, ...]):
-        self._aim = int(settings.heatmap_age_ms * NS_PER_MS * AIM)
+        budget_ms = settings.heatmap_age_ms
+        self._aim = int(max(budget_ms / 2, budget_ms - max(DISPLAY_MS, DISPLAY * budget_ms)) * NS_PER_MS)
         self._allowed = settings.deadline_misses
         self._rungs = rungs
         self._at = 0
         self._since: int | None = None
-        self._told: deque[_Told] = deque(maxlen=WINDOW)
+        self._told: deque[_Told] = deque(maxlen=20_000)
         self._last: dict[str, tuple[int, int]] = {}
         self._before: list[float] = [0.0] * len(rungs)
         """Of each rung, the age on it when it was left downwards."""
@@ -92,14 +97,15 @@ class Budget:
     def rung(self) -> Rung:
         return self._rungs[self._at]
 
-    def explained(self, camera: str, newest: int, at: int, rest: int = 0) -> None:
-        """A heatmap of a clip whose newest frame is of `newest` went out at `at`; it had rested for so long before.
+    def explained(self, camera: str, newest: int, at: int, since: int) -> None:
+        """A heatmap of a clip whose newest frame is of `newest` went out at `at`.
 
-        Time in which the camera had no new frame is no delay of the worker's.
+        `since`: capture time of the first frame that the last heatmap's clip had not seen. Time in which there was none
+        is no delay of the worker's.
         """
         if camera in self._last:
             last_newest, last_at = self._last[camera]
-            idle = max(0, newest - last_at - rest)
+            idle = max(0, since - last_at)
             age, lasted = at - last_newest - idle, at - last_at - idle
             self._told.append(_Told(at, age, lasted, min(lasted, max(0, age - self._aim))))
         self._last[camera] = newest, at
@@ -112,16 +118,22 @@ class Budget:
 
     def step(self, at: int) -> str | None:
         """Go down or up where it is time to: in words, what is done from now on; None where all stays."""
+        while self._told and at - self._told[0].at > JUDGED_S * NS_PER_S:
+            self._told.popleft()
         if self._since is None or at - self._since < SETTLE_S * NS_PER_S or len(self._told) < SETTLE_N:
             return None
         age = _p95([told.age for told in self._told])
         if self._at and self._gain[self._at - 1] is None:
             self._gain[self._at - 1] = self._before[self._at - 1] / age
-        late = sum(told.late for told in self._told) / max(1, sum(told.lasted for told in self._told))
-        if late > self._allowed and self._at + 1 < len(self._rungs):
-            return self._down(at, age)
-        if self._at and late <= self._allowed and at - self._since >= self._hold_s * NS_PER_S:
+        lasted = max(sum(told.lasted for told in self._told), int(JUDGED_S * NS_PER_S))
+        late = sum(told.late for told in self._told) / lasted
+        if late > self._allowed:
+            return self._down(at, age) if self._at + 1 < len(self._rungs) else None
+        held = (at - self._since) / NS_PER_S
+        if self._at and held >= self._hold_s:
             to = self._highest(age)
+            if to == self._at and held >= PROBES * self._hold_s:
+                to = self._at - 1
             if to < self._at:
                 return self._up(to, at)
         return None
@@ -139,8 +151,12 @@ class Budget:
         return found
 
     def _down(self, at: int, age: float) -> str:
-        soon = self._climbed_at is not None and at - self._climbed_at < 2 * self._hold_s * NS_PER_S
-        self._hold_s = min(LONGEST_HOLD_S, 2 * self._hold_s) if soon else HOLD_S
+        soon = self._climbed_at is not None and at - self._climbed_at < max(SOON_S, 4 * self._hold_s) * NS_PER_S
+        if soon:
+            self._hold_s = min(LONGEST_HOLD_S, 2 * self._hold_s)
+        elif self._since is not None and at - self._since > LONGEST_HOLD_S * NS_PER_S:
+            self._hold_s = HOLD_S  # That was long enough ago to be another matter.
+        self._climbed_at = None
         self._before[self._at], self._gain[self._at] = age, None
         self._go(self._at + 1, at)
         return f"over its budget: {self.rung.words}"
@@ -157,4 +173,4 @@ class Budget:
 
 
 def _p95(ages: list[int]) -> float:
-    return quantiles(ages, n=20)[-1]
+    return sorted(ages)[int(0.95 * (len(ages) - 1))]

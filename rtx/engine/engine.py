@@ -126,9 +126,12 @@ class Engine:
     def prepare(self, clips: int = 1) -> None:
         """Before a live run: what is made at the first pass of its kind is made now, for each rung of the ladder."""
         # torch makes next to nothing; a graph takes seconds.
+        # What is compiled or captured is made for each number of clips, too.
+        least = 1 if self.backend.name in ("compile", "graphs") else clips
         for rung in self.rungs if self.backend.name != "torch" else (Rung(),):
             self.rung = rung
-            self.warm_up(clips)
+            for number in range(clips, least - 1, -1):
+                self.warm_up(number)
         self.rung = Rung()
 
     def run(

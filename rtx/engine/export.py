@@ -82,6 +82,8 @@ def export(backend: TorchBackend, chains: Sequence[Chain], path: Path) -> None:
     """Write the file, and compare what it gives with what torch gives. UserError where that cannot be."""
     if path.suffix != ".onnx" or not path.parent.is_dir():
         raise UserError(f"-o {str(path)!r}: name a file that ends in .onnx, in a folder that is there")
+    if backend.card.flow is not None:
+        raise UserError(f"{backend.card.name} sees optical flow, but a graph is given pictures alone: none is written")
     chains = [bind(chain, backend.labels) for chain in chains]
     names = ["logits", *map(output_of, chains)]
     for chain, name in zip(chains, names[1:], strict=True):

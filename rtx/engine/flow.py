@@ -21,8 +21,14 @@ def between(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.f
 
 
 def of_clip(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """T H W 3 to T H W 2: to each frame from the one before; the first, which has none, as the second."""
-    moved = [between(before, after) for before, after in pairwise(frames)]
-    if not moved:
-        return np.zeros((*frames.shape[:3], 2), np.float32)
-    return np.stack([moved[0], *moved])
+    """T H W 3 to T H W 2: to each frame from the one before; the first, which has none, as the second.
+
+    A frame that stands there several times (a camera slower than the sampling) has moved evenly meanwhile.
+    """
+    flow = np.zeros((*frames.shape[:3], 2), np.float32)
+    changed = [0, *(t for t in range(1, len(frames)) if not np.array_equal(frames[t], frames[t - 1]))]
+    for before, after in pairwise(changed):
+        flow[before + 1 : after + 1] = between(frames[before], frames[after]) / (after - before)
+    if len(changed) > 1:
+        flow[0], flow[changed[-1] + 1 :] = flow[1], flow[changed[-1]]
+    return flow

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,12 +45,18 @@ class GraphBackend(TorchBackend):
     Clips and features are float32 in the process's memory, whatever the runtime computes in.
     """
 
+    made_by = ""
+    """What makes the graphs, with its version."""
+
     def __init__(self, card: Card, device: torch.device, precision: Precision, threads: int | None):
         super().__init__(card, "cpu", "fp32", 1)  # For the head, for where cells lie, and as what graphs are made of.
         self.device, self.precision = device, precision
         self.threads = threads or cores()
         self._graphs: dict[tuple[int, ...], Graph] = {}
         self.run = self._run
+
+    def finish(self) -> None:
+        """Its passes end with what they gave."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -64,10 +71,13 @@ class GraphBackend(TorchBackend):
 
     def kept(self, clip: Tensor, ending: str) -> Path | None:
         """Where the graph for clips of this size is kept; None of a network whose weights nothing vouches for."""
-        if self.card.weights is None:
+        if self.card.weights is None or self.card.foreign:
             return None
-        made_by = [version(package) for package in ("rtx-explain", "torch")]
-        about = msgspec.json.encode([msgspec.to_builtins(self.card), list(clip.shape[2:]), made_by])
+        # Whoever changes a network needs another graph.
+        written = inspect.getsource(sys.modules[type(self.network).__module__])
+        about = msgspec.json.encode([
+            msgspec.to_builtins(self.card), list(clip.shape[2:]), str(torch.__version__), self.made_by, written
+        ])  # fmt: skip
         name = f"{self.card.name}-{hashlib.sha256(about).hexdigest()[:16]}{ending}"
         return resources.cache() / "graphs" / name
 

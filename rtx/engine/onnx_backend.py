@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rtx.config import DeviceName, PrecisionName
 from rtx.engine.graph_backend import Array, Graph, GraphBackend, Pass, two_of, unfinished
-from rtx.engine.onnx_graph import graph_of, open_session
+from rtx.engine.onnx_graph import OPSET, graph_of, open_session
 from rtx.errors import UserError
 from rtx.nets.cards import Card
 
@@ -33,6 +33,7 @@ class OnnxBackend(GraphBackend):
             raise UserError(f"backend 'onnx' computes in fp32, not in {precision}; use --backend torch for that")
         usable = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
         super().__init__(card, usable, "fp32", threads)
+        self.made_by = f"opset {OPSET}"
 
     def graph(self, clip: Tensor) -> Graph:
         with TemporaryDirectory() as folder:

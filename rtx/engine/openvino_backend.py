@@ -39,7 +39,7 @@ class OpenVinoBackend(GraphBackend):
             raise UserError("backend 'openvino' needs its package: pip install 'rtx-explain[openvino]'") from None
         if device == "cuda":
             raise UserError("backend 'openvino' runs on CPUs; use --device cpu, or --backend torch or onnx with CUDA")
-        self._core = openvino.Core()
+        self._core, self.made_by = openvino.Core(), openvino.__version__
         wanted = card.precision if precision == "auto" else precision
         if card.foreign and wanted == "auto":
             wanted = "fp32"

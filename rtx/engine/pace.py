@@ -9,6 +9,7 @@ from rtx import config
 from rtx.clock import NS_PER_S, now
 from rtx.engine.budget import Budget
 from rtx.engine.engine import Engine
+from rtx.engine.window import Clip
 from rtx.process import Report
 
 MOST_STEPS = 50
@@ -31,7 +32,7 @@ class Pace(Generic[T]):
         self._engine, self._settings, self._cameras, self._report = engine, settings, cameras, report
         self._started_at = now()
         self._steps: list[str] = []
-        self._rest_until = self._rested = 0
+        self._rest_until = 0
         self.anew()
 
     def anew(self) -> None:
@@ -48,13 +49,12 @@ class Pace(Generic[T]):
             return []
         return sorted(due, key=lambda one: one.tried_at)[: -(-self._cameras // 2)]
 
-    def explained(self, newest: dict[str, int], began: int) -> bool:
-        """Heatmaps of these cameras, with their newest frames' times, went out. True where the rung has changed."""
+    def explained(self, clips: Sequence[Clip], began: int) -> bool:
+        """Heatmaps of these clips went out, in a batch that began then. True where the rung has changed."""
         at = now()
-        for camera, of in newest.items():
-            self._budget.explained(camera, of, at, self._rested)
-        self._rested = at - began if self._engine.rung.fewer and self._cameras == 1 else 0
-        self._rest_until = at + self._rested
+        for clip in clips:
+            self._budget.explained(clip.camera, clip.t_frames[-1], at, clip.since)
+        self._rest_until = 2 * at - began if self._cameras == 1 else 0
         words = self._budget.step(at)
         if words is None:
             return False

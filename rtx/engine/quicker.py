@@ -15,6 +15,7 @@ from rtx.errors import UserError
 from rtx.nets.cards import Card
 from rtx.nets.forward import Run
 
+MOST_COMPILED = 256
 MOST_CAPTURES = 8
 """Each keeps a network's intermediate results on the device."""
 
@@ -26,6 +27,9 @@ class CompiledBackend(TorchBackend):
 
     def __init__(self, card: Card, device: DeviceName, precision: PrecisionName, threads: int | None):
         super().__init__(card, device, precision, threads)
+        # One for each size of a batch and of a clip; beyond its limit it would go on uncompiled, and say nothing.
+        torch._dynamo.config.recompile_limit = MOST_COMPILED
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
         self._compiled = torch.compile(self.network.run, dynamic=False)
         self.run = self._run
 

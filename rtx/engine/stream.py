@@ -59,6 +59,7 @@ class Stream:
         self._waiting: Clip | None = None
         self._taken: int | None = None
         self._newest: int | None = None
+        self._unseen: int | None = None
         self._epoch = -1
         self._size: tuple[int, int] | None = None
         self._lock = threading.Lock()
@@ -86,17 +87,18 @@ class Stream:
         with self._lock:
             if self._begins_anew(frame):
                 self._lanes.clear()
-                self._taken = None
+                self._taken = self._unseen = None
             elif self._waiting is not None:
                 self.overload += 1
             self._epoch, self._newest, self._waiting = frame.epoch, frame.t_capture, self._next
             self._size = self._next.height, self._next.width
+            self._unseen = frame.t_capture if self._unseen is None else self._unseen
 
     def empty(self) -> None:
         """What was seen does not belong to what comes."""
         with self._lock:
             self._lanes.clear()
-            self._waiting = self._newest = self._taken = None
+            self._waiting = self._newest = self._taken = self._unseen = None
 
     def progress(self) -> float:
         """Share of a clip's frames that the fullest lane has seen, 0..1."""
@@ -114,6 +116,7 @@ class Stream:
             if waiting is None:
                 return None
             t, seq = waiting.t_frames[-1], waiting.last_seq
+            since, self._unseen = self._unseen, None
             lane = self._lane(t)
             lane.times.append(t)
             lane.seqs.append(seq)
@@ -123,7 +126,7 @@ class Stream:
             return Clip(
                 camera, waiting.epoch, lane.seqs[0], seq, waiting.frames, tuple(lane.times), waiting.height,
                 waiting.width, waiting.rect, waiting.seen, waiting.truth, lane.past,
-                len(lane.times) == self._spec.frames,
+                len(lane.times) == self._spec.frames, since=t if since is None else since,
             )  # fmt: skip
 
     def _lane(self, t: int) -> Lane:

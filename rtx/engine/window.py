@@ -50,6 +50,8 @@ class Clip:
     """Where a network follows the stream, `frames` is only the newest one, 1 H W 3; this is what it remembers."""
     whole: bool = True
     """False while the stream is younger than a clip: it is followed, but nothing is said of it."""
+    since: int = 0
+    """Capture time of the first frame that no clip before this one had seen."""
     flow: NDArray[np.float32] | None = field(default=None, repr=False)
     """T H W 2: how each frame's pixels came there, in pixels a stride; where the network takes that."""
 
@@ -100,6 +102,7 @@ class Window:
         self._seqs = np.zeros(capacity, np.int64)
         self._truths: list[Truth | None] = [None] * capacity
         self._count = 0
+        self._unseen: int | None = None
         self._epoch = -1
         self._picture = (0, 0)
         self._rect = self._seen = Rect(0, 0, 1, 1)
@@ -125,7 +128,7 @@ class Window:
         """Keep what `shrink` made of this frame."""
         with self._lock:
             if self._begins_anew(frame):
-                self._count = 0
+                self._count, self._unseen = 0, None
             self._epoch, self._picture = frame.epoch, frame.pixels.shape[:2]
             self._rect, self._seen = self._rect_of_next, self._seen_of_next
             at = self._count % len(self._times)
@@ -134,11 +137,12 @@ class Window:
             if self._flows is not None:
                 self._flows[at] = np.nan if self._flow_of_next is None else self._flow_of_next
             self._count += 1
+            self._unseen = frame.t_capture if self._unseen is None else self._unseen
 
     def empty(self) -> None:
         """What was seen does not belong to what comes."""
         with self._lock:
-            self._count = 0
+            self._count, self._unseen = 0, None
 
     def progress(self) -> float:
         """Share of a clip's duration that has been seen without a break, 0..1."""
@@ -168,19 +172,24 @@ class Window:
                 return None
             start = max(0, self._count - len(self._times))
             at = (start + nearest) % len(self._times)
+            since, self._unseen = self._unseen, None
             return Clip(
                 camera, self._epoch, int(self._seqs[at[0]]), int(self._seqs[at[-1]]), self._frames[at],
                 tuple(int(t) for t in self._times[at]), *self._picture, self._rect,
-                self._seen, self._truths[at[-1]], flow=self._flow(at),
+                self._seen, self._truths[at[-1]], flow=self._flow(at), since=int(times[-1]) if since is None else since,
             )  # fmt: skip
 
     def _moved(self, t: int) -> NDArray[np.float32] | None:
-        """How the pixels of the frame that came at t moved since about a stride before; None where nothing was kept."""
+        """How the pixels of the frame that came at t moved since about a stride before; None where nothing was kept.
+
+        A frame much nearer than that would tell of noise.
+        """
         times = self._ordered()
+        times = times[times <= t - self._stride / 2]
+        if not len(times):
+            return None
         nearest = int(np.abs(times - (t - self._stride)).argmin())
         gap = t - int(times[nearest])
-        if gap < self._stride / 2:
-            return None
         at = (max(0, self._count - len(self._times)) + nearest) % len(self._times)
         return between(self._frames[at], self._next) * np.float32(self._stride / gap)
 

@@ -82,7 +82,8 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
         turn = _Turn()
         loading = _Loading(cameras, report, card.name)
         engine = loading.load(pipeline.worker)
-        pace: Pace[Watched] = Pace(engine, pipeline.budget, len(cameras), report)
+        live = sum(watched.camera.pace == "realtime" for watched in cameras)
+        pace: Pace[Watched] = Pace(engine, pipeline.budget, live, report)
         report.facts.update(
             model=card.name, device=str(engine.backend.device),
             backend=engine.backend.name, precision=engine.backend.precision,
@@ -233,7 +234,7 @@ def _explain(
     explanations = engine.explain([clip for _, clip in due], [watched.memory for watched, _ in due])
     # For the report, and for the worker that takes this one's place should it die: what has worked.
     report.facts.update(explainer=str(engine.chain), target=explanations[0].asked or "")
-    told: dict[str, int] = {}
+    told: list[Clip] = []
     for (watched, clip), explanation in zip(due, explanations, strict=True):
         watched.explained_at = clip.t_frames[-1]
         if not clip.whole:
@@ -244,7 +245,7 @@ def _explain(
         watched.answer = explanation
         if watched.camera.pace == "realtime":
             _send(watched, explanation)
-            told[watched.camera.name] = clip.t_frames[-1]
+            told.append(clip)
         report.count("explained")
         report.age("wait", ms(began - clip.t_frames[-1]))
     for name, value in explanations[0].ms.items():

@@ -9,7 +9,7 @@ from rtx.errors import UserError
 from rtx.explain.registry import Call, Chain, parse
 from rtx.nets.cards import Card, class_index
 
-FEATURES_ONLY = ("onnx", "openvino")
+FEATURES_ONLY = ("compile", "graphs", "onnx", "openvino")
 """Backends whose pass gives features and logits, and cannot be asked for gradients or inner layers."""
 
 

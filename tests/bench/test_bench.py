@@ -154,6 +154,7 @@ def test_it_measures_here(tmp_path: Path):
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--backend", "trt"], "unknown backend 'trt'"),
         (["--cameras", "0,2"], "numbers from 1 to 64"),
+        (["--device", ""], "name at least one"),
         (["--explainer", "cams"], "did you mean 'cam'"),
         (["--report", "x.txt"], r"ends in \.json"),
     ],

@@ -24,22 +24,23 @@ class Worker:
     def __init__(self, budget_ms: float, rungs: tuple[Rung, ...] = RUNGS, misses: float = 0.05):
         self.budget = Budget(Settings(heatmap_age_ms=budget_ms, deadline_misses=misses), rungs)
         self.now = 10**12
-        self.rest = 0
+        self.newest = 0
         self.steps: list[str] = []
 
     def run(self, seconds: float, took_ms: Callable[[Rung], float]) -> None:
         end = self.now + int(seconds * NS_PER_S)
         period = NS_PER_S // 30
         while self.now < end:
-            newest = max(self.now // period * period, getattr(self, "newest", 0) + period)
+            since = self.newest + period
+            newest = max(self.now // period * period, since)
             began = max(self.now, newest)
             took = int(took_ms(self.budget.rung) * NS_PER_MS)
             self.now, self.newest = began + took, newest
-            self.budget.explained("camera", newest, self.now, self.rest)
-            self.rest = took if self.budget.rung.fewer else 0
+            self.budget.explained("camera", newest, self.now, since)
+            rest = took if self.budget.rung.fewer else 0
             if (words := self.budget.step(self.now)) is not None:
                 self.steps.append(words)
-            self.now += self.rest
+            self.now += rest
 
 
 def slow(ms: float, noise: float = 0.0) -> Callable[[Rung], float]:
@@ -82,6 +83,37 @@ def test_under_a_load_that_stays_it_does_not_go_up_and_down(ms: float, noise: fl
     assert sum(words.startswith("within") for words in worker.steps) <= 6
 
 
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0, 3.0, 5.0, 8.0])
+def test_a_slow_start_is_not_held_against_it_for_ever(seconds: float):
+    """What a step down seemed to gain, gained when the load went away by itself, is tried again."""
+    worker = Worker(500)
+    worker.run(seconds, slow(400))
+    worker.run(600, slow(100))
+    assert worker.budget.rung == Rung()
+
+
+def test_a_hiccup_now_and_then_is_within_what_is_allowed():
+    worker = Worker(200)
+    for _ in range(15):
+        worker.run(19.5, slow(30))
+        worker.run(0.5, slow(500))
+    assert worker.steps == []
+
+
+def test_cameras_that_take_turns_are_as_late_as_they_are():
+    """Four cameras, two at a time, 200 ms a batch: each heatmap gets 600 ms old, whatever new frames there are."""
+    budget = Budget(Settings(heatmap_age_ms=500), RUNGS)
+    newest, at = dict.fromkeys("abcd", 0), 10 * NS_PER_S
+    while budget.rung == RUNGS[0] and at < 60 * NS_PER_S:
+        for pair in ("ab", "cd"):
+            for camera in pair:
+                since, newest[camera] = newest[camera] + NS_PER_S // 30, at
+                budget.explained(camera, at, at + 200 * NS_PER_MS, since)
+            at += 200 * NS_PER_MS
+            budget.step(at)
+    assert at < 30 * NS_PER_S, "it goes on down the ladder"
+
+
 def test_what_cannot_be_reached_ends_on_the_last_rung():
     worker = Worker(100)
     worker.run(60, slow(550))
@@ -100,14 +132,14 @@ def test_a_slow_camera_is_none_of_its_business():
     budget = Budget(Settings(heatmap_age_ms=900), RUNGS)
     for second in range(0, 200, 2):
         captured = second * NS_PER_S
-        budget.explained("camera", captured, captured + 300 * NS_PER_MS)
+        budget.explained("camera", captured, captured + 300 * NS_PER_MS, captured)
         assert budget.step(captured + 300 * NS_PER_MS) is None
 
 
 def test_a_camera_that_was_away_is_no_delay_either():
     budget = Budget(Settings(heatmap_age_ms=900), RUNGS)
     for minute in range(30):
-        budget.explained("camera", minute * 60 * NS_PER_S, minute * 60 * NS_PER_S + NS_PER_S)
+        budget.explained("camera", minute * 60 * NS_PER_S, minute * 60 * NS_PER_S + NS_PER_S, minute * 60 * NS_PER_S)
         budget.forget("camera")
         assert budget.step(minute * 60 * NS_PER_S + NS_PER_S) is None
 

@@ -89,3 +89,22 @@ def test_of_a_clip_alone_each_frame_moves_from_the_one_before():
     assert flow.shape == (4, SIZE, SIZE, 2)
     assert np.median(flow[:, 20:-20, 20:-20, 0]) == pytest.approx(2.0, rel=0.1)
     np.testing.assert_array_equal(flow[0], flow[1])
+
+
+def test_frames_that_are_missing_leave_no_hole_in_the_flow():
+    """Two frames dropped of 60 a second: the next lies nearest to one that is too near."""
+    clip = cards.Clip(8, 40.0, SIZE, (0, 0, 0), (1, 1, 1))
+    window = Window(clip, (0.0, 0.0, 1.0, 1.0), "crop", with_flow=True)
+    for number in range(90):
+        frame = Frame("camera", 1, number, number * 1000 * NS_PER_MS // 60, picture(number * 1000 / 60))
+        if number % 17 not in (3, 4) and window.wants(frame):
+            window.shrink(frame)
+            window.add(frame)
+            found = window.clip("camera")
+            assert found is None or np.isfinite(found.flow).all()
+
+
+def test_a_frame_that_stands_there_twice_has_moved_evenly():
+    frames = np.stack([picture(t) for t in (0, 0, 80, 80, 160, 160)])
+    flow = of_clip(frames)[:, 20:-20, 20:-20, 0]
+    np.testing.assert_allclose(np.median(flow.reshape(6, -1), axis=1), SPEED * 0.04, rtol=0.1)

@@ -66,9 +66,9 @@ def test_a_camera_that_never_gives_a_whole_clip_takes_nobodys_turn(engine: Engin
 def test_one_camera_rests_after_each_explanation_as_long_as_that_took(engine: Engine):
     pace, cameras = paced(engine, 1)
     engine.rung = FEWER
-    pace.explained({"0": now()}, now() - 10_000 * NS_PER_MS)
+    pace.explained([], now() - 10_000 * NS_PER_MS)
     assert pace.next(cameras) == []
-    pace.explained({"0": now()}, now())
+    pace.explained([], now())
     assert pace.next(cameras) == cameras
 
 
