@@ -75,7 +75,7 @@ class Rules(NamedTuple):
     pooling: Literal["winner", "proportional"] = "winner"
     """Max pooling hands all to the winner, or shares as average pooling does."""
     positive: bool = True
-    """Where branches are added or averaged, only what is positive counts."""
+    """Where features are added or averaged, only what is positive counts."""
     epsilon: float = 0.0
     """Added to denominators, as a share of the clip's largest."""
     contrastive: bool = False
@@ -316,6 +316,9 @@ def _average(at: Propagating, func: Any, x: Tensor, *about: Any, **named: Any) -
 
 
 def _counts(at: Propagating, x: Tensor) -> Tensor:
+    """What of a value counts. Logits that are added (N M) count as their linear layers do."""
+    if x.dim() == 2 and at.rules.linear is whole:
+        return x.detach()
     return x.detach().clamp(min=0) if at.rules.positive else x.detach()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmarks.peers import stand_ins, zennit_deep_taylor, zennit_excitation
@@ -272,6 +272,24 @@ def divided(parts: np.ndarray, relevance: np.ndarray, epsilon: float) -> np.ndar
         away = epsilon * np.abs(z).max() * (1 if z[j] >= 0 else -1)
         back += parts[j] / (z[j] + away) * relevance[j]
     return back
+
+
+class TwoGates(Mini):
+    """The head in two parts, whose logits are added: each weight and bias is torn in two of opposite signs."""
+
+    def classify(self, features: Tensor) -> Tensor:
+        pooled = features.mean(dim=(2, 3, 4))
+        torn = torch.linspace(-3, 4, self.weight.numel()).view_as(self.weight).to(self.weight)
+        return F.linear(pooled, torn) + F.linear(pooled, self.weight - torn)
+
+
+@pytest.mark.parametrize("rule", ["composite", "epsilon"])
+def test_gates_share_as_the_layer_would_that_they_add_up_to(rule: str):
+    torn = a_net(TwoGates, dtype=torch.float64)
+    clip = a_clip(2).double()[..., :6, :6]
+    found = lrp(forward_of(torn, clip), rule=rule, epsilon=1e-9).relevance
+    torn.classify = lambda features: F.linear(features.mean(dim=(2, 3, 4)), torn.weight)
+    torch.testing.assert_close(found, lrp(forward_of(torn, clip), rule=rule, epsilon=1e-9).relevance)
 
 
 @pytest.mark.parametrize("rule", ["composite", "epsilon"])
