@@ -20,6 +20,7 @@ PositiveInt = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_\-]{1,40}$")]
 Part = Literal["capture", "engine", "show"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+Colours = Literal["inferno", "viridis", "cividis", "jet"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 BackendName = Literal["torch", "compile", "graphs", "onnx", "openvino"]
 
@@ -68,7 +69,15 @@ class Worker(_Struct, frozen=True):
 
 class Page(_Struct, frozen=True):
     host: str = "127.0.0.1"
+    """Where it listens; 0.0.0.0 is everywhere. Beyond this machine it needs a token."""
     port: Annotated[int, Meta(ge=1, le=65535)] = 8642
+    names: tuple[str, ...] = ()
+    """Names, besides this machine's own, under which browsers may ask for it, e.g. that of a reverse proxy."""
+    token: str | None = None
+    """The file that `rtx token new` made."""
+    certificate: str | None = None
+    """TLS: a file of PEM certificates, with `key`, that of its private key."""
+    key: str | None = None
 
 
 class Show(_Struct, frozen=True):
@@ -77,6 +86,8 @@ class Show(_Struct, frozen=True):
     opacity: Fraction = 0.6
     display: Literal["heat", "focus"] = "heat"
     """Colours over the picture; or the picture itself where the evidence is, and darkness elsewhere."""
+    colours: Colours = "inferno"
+    """Of weak to full heat; `jet` as in the papers."""
 
 
 class Budget(_Struct, frozen=True):

@@ -13,6 +13,7 @@ from rich.table import Table
 from rtx.clock import NS_PER_S, now
 from rtx.config import Pipeline
 from rtx.report import RunReport, summarise, table
+from rtx.show.page.address import url
 from rtx.supervise import Supervisor
 
 REDRAW_S = 0.25
@@ -25,7 +26,7 @@ def watch(
     browse: Callable[[str], object] | None = None,
 ) -> RunReport:  # fmt: skip
     """Run until `stop`, the source's end, or so many seconds."""
-    address = f"http://{pipeline.page.host}:{pipeline.page.port}/"
+    address = url(pipeline.page)
     has_page = "page" in pipeline.show.sinks and "show" in pipeline.link.parts
     supervisor = Supervisor(pipeline)
     try:
@@ -40,7 +41,8 @@ def _watch(
 ) -> RunReport:  # fmt: skip
     with supervisor as run, _Screen(console) as screen:
         if address:
-            console.print(f"page: [bold]{address}[/]")
+            needs = "; it needs its token: `rtx token show FILE`" if run.pipeline.page.token else ""
+            console.print(f"page: [bold]{address}[/]{needs}", soft_wrap=True)
         begun, drawn, browsed = now(), 0, not (address and browse)
         while run.step() and not stop.is_set():
             if seconds is not None and now() - begun > seconds * NS_PER_S:

@@ -88,14 +88,18 @@ class Report:
         if state is not None:
             self.state = state
 
-    def count(self, name: str) -> None:
+    def count(self, name: str, camera: str | None = None) -> None:
         """One more of these, with the times of the first and the last, for rates."""
         self.counts[name] += 1
+        if camera is not None:
+            self.counts[f"{name}@{camera}"] += 1
         self.counts[f"{name}_last_ns"] = now()
         self.counts.setdefault(f"{name}_first_ns", now())
 
-    def age(self, name: str, age_ms: float) -> None:
+    def age(self, name: str, age_ms: float, camera: str | None = None) -> None:
         self.ages.setdefault(name, Ages()).add(age_ms)
+        if camera is not None:
+            self.ages.setdefault(f"{name}@{camera}", Ages()).add(age_ms)
 
     def status(self) -> Status:
         return Status(

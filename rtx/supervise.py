@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -18,6 +18,7 @@ import zmq
 from rtx.clock import NS_PER_S, now
 from rtx.config import Pipeline
 from rtx.errors import UserError
+from rtx.health import Health, Part, health_address
 from rtx.link.sockets import Sockets, check_endpoint, drain, private_folder, read_keys
 from rtx.measure.ages import Ages
 from rtx.process import TERMINATED, USER_ERROR, Role, Start, Status, status_address
@@ -31,6 +32,7 @@ STUCK_S = 60.0
 START_S = 120.0
 """A process may take so long until its first heartbeat (a cold disk, a slow import)."""
 STOP_S = 4.0
+TELL_S = 1.0
 
 
 @dataclass
@@ -108,6 +110,7 @@ class Supervisor:
         if not own_reader:
             _check_parts(pipeline)
         self.started_at = now()
+        self._told_at = 0
         self._stack = contextlib.ExitStack()
         self._log: deque[str] = deque(maxlen=200)
 
@@ -116,6 +119,7 @@ class Supervisor:
             self.folder = self._stack.enter_context(private_folder())
             self._sockets = self._stack.enter_context(Sockets())
             self._statuses = self._sockets.collect(status_address(self.folder))
+            self._publisher = self._sockets.publish(health_address(self.folder))
             self._stack.callback(self._stop_all)
             for child in self.children:
                 self._start(child)
@@ -137,9 +141,32 @@ class Supervisor:
         for child in self.children:
             if not child.ended:
                 self._look_after(child)
+        if now() - self._told_at > TELL_S * NS_PER_S:
+            self._told_at = now()
+            self._publisher.send(msgspec.msgpack.encode(self.health()), zmq.NOBLOCK)
         grabbers = [child for child in self.children if child.role == "grabber"]
         over = bool(grabbers) and all(child.ended for child in grabbers)
         return not over and not any(c.ended for c in self.children if c.role == "display")
+
+    def health(self) -> Health:
+        """How all processes are, over all their lives."""
+        return Health(tuple(map(self._part, self.children)))
+
+    def _part(self, child: Child) -> Part:
+        counts, drops, ages = Counter[str](), Counter[str](), dict[str, Ages]()
+        for status in child.lives():
+            counts.update({name: n for name, n in status.counts.items() if not name.endswith("_ns")})
+            drops.update(status.drops)
+            for name, plain in status.ages.items():
+                ages.setdefault(name, Ages()).merge(Ages(**plain))
+        running = bool(child.status and child.status.running) and not child.ended
+        return Part(
+            name=child.name, role=child.role, running=running, state=redact(child.state), restarts=child.restarts,
+            camera=self.pipeline.camera[child.index].name if child.role == "grabber" else "",
+            counts=dict(counts), drops=dict(drops), ages={name: of.plain() for name, of in ages.items()},
+            facts=child.status.facts if child.status else {}, rss_mb=child.status.rss_mb if child.status else 0.0,
+            cpu_s=sum(status.cpu_s for status in child.lives()),
+        )  # fmt: skip
 
     def messages(self) -> list[str]:
         """What has happened since the last call, redacted, oldest first."""

@@ -90,7 +90,7 @@ MISTAKES = {
     "missing pipeline": (["run", "nowhere.toml"], r"nowhere\.toml.*No such file"),
     "no source": (["run"], "nothing to run.*rtx demo"),
     "window without a display": (["run", SMALL, "--show", "window"], "DISPLAY is not set.*--show page"),
-    "address that is not loopback": (["run", SMALL, "--set", "page.host=0.0.0.0"], "page.host.*tokens"),
+    "address that is not loopback": (["run", SMALL, "--set", "page.host=0.0.0.0"], "page.host.*needs a token"),
     "setting that is none": (["run", SMALL, "--set", "nonsense"], "--set 'nonsense'.*section.key=value"),
     "setting of no section": (["run", SMALL, "--set", "pgae.port=1"], "'pgae'.*did you mean 'page'"),
     "setting of a wrong type": (["run", SMALL, "--set", "page.port=high"], r"page\.port.*got 'high'"),

@@ -34,8 +34,10 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
 )  # fmt: skip
 keys = typer.Typer(help="Keys for runs that span several hosts.", no_args_is_help=True)
+token = typer.Typer(help="Tokens for a page that is seen from elsewhere.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
+app.add_typer(token, name="token")
 app.command()(bench)
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -357,3 +359,25 @@ def new_keys(file: Path) -> None:
 
     make(file)
     console.print(f"written: {escape(str(file))}; set link.keys to it on every host", soft_wrap=True)
+
+
+@token.command("new")
+def new_token(file: Path) -> None:
+    """Make a file with two tokens for the page: one to steer, one to watch."""
+    from rtx.show.page.tokens import new_tokens
+
+    new_tokens(file)
+    console.print(f"written: {escape(str(file))}; set page.token to it, and see `rtx token show`", soft_wrap=True)
+
+
+@token.command("show")
+def show_token(
+    file: Path,
+    address: Annotated[str, typer.Option(help="Where the page is, as `rtx run` says.")] = "http://HOST:8642/",
+) -> None:
+    """The addresses to open once in each browser: the token then stays in a cookie."""
+    from rtx.show.page.tokens import read_tokens
+
+    tokens = read_tokens(str(file))
+    for says, one in (("to steer", tokens.steer), ("to watch", tokens.watch)):
+        print(f"{says}: {address.rstrip('/')}/?token={one}")

@@ -42,6 +42,18 @@ class Batch:
     """Maps N t h w of a twin network's second branch; the first one's are those in `explained`."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """One clip and what was found in it."""
+
+    clip: Clip
+    explanation: Explanation
+    relevance: Tensor
+    """t h w or T H W, whole, where the explanation may have the newest frame only."""
+    cells: Cells
+    input_size: tuple[int, int, int]
+
+
 class Engine:
     """Loads once; `run` may be called from one thread at a time."""
 
@@ -123,12 +135,12 @@ class Engine:
         else:
             self.run(np.zeros((clips, clip.frames, size, size, 3), np.uint8), memory)
 
-    def prepare(self, clips: int = 1) -> None:
-        """Before a live run: what is made at the first pass of its kind is made now, for each rung of the ladder."""
+    def prepare(self, clips: int = 1, degrades: bool = True) -> None:
+        """Before a live run: what is made at the first pass of its kind is made now; for all rungs, if it degrades."""
         # torch makes next to nothing; a graph takes seconds.
         # What is compiled or captured is made for each number of clips, too.
         least = 1 if self.backend.name in ("compile", "graphs") else clips
-        for rung in self.rungs if self.backend.name != "torch" else (Rung(),):
+        for rung in self.rungs if degrades and self.backend.name != "torch" else (Rung(),):
             self.rung = rung
             for number in range(clips, least - 1, -1):
                 self.warm_up(number)
@@ -165,6 +177,10 @@ class Engine:
 
     def explain(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Explanation]:
         """One batch of clips to the messages that go to the displays."""
+        return [found.explanation for found in self.find(clips, memory)]
+
+    def find(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Found]:
+        """One batch of clips to the messages that go to the displays, and what they are made of."""
         pasts = [clip.past for clip in clips if clip.past is not None]
         for of, clip in zip(memory or [], clips, strict=bool(memory)):
             of.times = clip.t_frames
@@ -173,7 +189,11 @@ class Engine:
             frames = shrunk(frames, self.rung.size)
         moved = [clip.flow for clip in clips if clip.flow is not None and self.rung.size is None]
         batch = self.run(frames, memory, pasts or None, np.stack(moved) if moved else None)
-        return [self.message(clip, batch, i) for i, clip in enumerate(clips)]
+        explained = batch.explained
+        return [
+            Found(clip, self.message(clip, batch, i), explained.relevance[i], explained.cells, batch.forward.input_size)
+            for i, clip in enumerate(clips)
+        ]
 
     def top(self, logits: Tensor) -> tuple[TopClass, ...]:
         """The likeliest classes of logits M; the target is among them, last where it is not likely."""
@@ -222,16 +242,19 @@ def shrunk(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.stack(pictures).reshape(*frames.shape[:2], size, size, 3).astype(np.uint8, copy=False)
 
 
-def to_wire(relevance: Tensor, cells: Cells, input_size: tuple[int, int, int]) -> RelevanceMap:
-    """A map t h w as it travels: whole at feature resolution; at clip resolution the newest frame, small, as fp16."""
+def to_wire(relevance: Tensor, cells: Cells, input_size: tuple[int, int, int], whole: bool = False) -> RelevanceMap:
+    """A map t h w as it travels: whole at feature resolution; at clip resolution small, as fp16, its newest frame.
+
+    `whole`: all frames.
+    """
     if tuple(relevance.shape) != input_size:
         return RelevanceMap.of(relevance.float().cpu().numpy(), cells, input_size)
-    _, height, width = input_size
+    frames, height, width = input_size
     shrink = max(1.0, max(height, width) / MAX_MAP_SIDE)
     size = (round(height / shrink), round(width / shrink))
-    newest = F.adaptive_avg_pool2d(relevance[-1:].float(), size)
+    pooled = F.adaptive_avg_pool2d((relevance if whole else relevance[-1:]).float(), size)
     stride = (1.0, height / size[0], width / size[1])
-    centre = (input_size[0] - 1.0, (stride[1] - 1) / 2, (stride[2] - 1) / 2)
+    centre = (0.0 if whole else frames - 1.0, (stride[1] - 1) / 2, (stride[2] - 1) / 2)
     # fp16 ends at 65504 and thins out below 6e-5.
-    small = newest.to(torch.float16) if 1e-2 < float(newest.abs().max()) < 6e4 else newest
+    small = pooled.to(torch.float16) if 1e-2 < float(pooled.abs().max()) < 6e4 else pooled
     return RelevanceMap.of(small.cpu().numpy(), Cells(stride, centre), input_size)

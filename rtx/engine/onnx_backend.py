@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
 from rtx.config import DeviceName, PrecisionName
-from rtx.engine.graph_backend import Array, Graph, GraphBackend, Pass, two_of, unfinished
+from rtx.engine.graph_backend import Array, Graph, GraphBackend, Pass, two_of
 from rtx.engine.onnx_graph import OPSET, graph_of, open_session
 from rtx.errors import UserError
 from rtx.nets.cards import Card
@@ -21,6 +20,7 @@ class OnnxBackend(GraphBackend):
     """The graph of rtx's models is written once, into the cache; it always computes in fp32."""
 
     name = "onnx"
+    ending = ".onnx"
 
     def __init__(
         self,
@@ -35,19 +35,14 @@ class OnnxBackend(GraphBackend):
         super().__init__(card, usable, "fp32", threads)
         self.made_by = f"opset {OPSET}"
 
-    def graph(self, clip: Tensor) -> Graph:
-        with TemporaryDirectory() as folder:
-            path = self.kept(clip, ".onnx") or Path(folder) / "pass.onnx"
-            if not path.exists():
-                self._write(clip, path)
-            session = open_session(path, self.device.type, self.threads)
+    def write(self, clip: Tensor, path: Path) -> None:
+        graph_of(Pass(self.network), {"clip": two_of(clip)}, NAMES, self.card.name).save(path)
+
+    def open(self, path: Path) -> Graph:
+        session = open_session(path, self.device.type, self.threads)
 
         def infer(of: Array) -> tuple[Array, Array]:
             features, logits = session.run(None, {"clip": of})
             return features, logits
 
         return infer
-
-    def _write(self, clip: Tensor, path: Path) -> None:
-        with unfinished(path) as part:
-            graph_of(Pass(self.network), {"clip": two_of(clip)}, NAMES, self.card.name).save(part)

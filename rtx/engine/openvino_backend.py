@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rtx.config import DeviceName, PrecisionName
-from rtx.engine.graph_backend import Array, Graph, GraphBackend, Pass, two_of, unfinished
+from rtx.engine.graph_backend import Array, Graph, GraphBackend, Pass, two_of
 from rtx.engine.torch_backend import Precision
 from rtx.errors import UserError
 from rtx.nets.cards import Card
@@ -25,6 +25,7 @@ class OpenVinoBackend(GraphBackend):
     """The graph of rtx's models is made once, into the cache."""
 
     name = "openvino"
+    ending = ".xml"
 
     def __init__(
         self,
@@ -53,19 +54,18 @@ class OpenVinoBackend(GraphBackend):
             raise UserError(f"precision {wanted!r} is not for openvino on this CPU; use fp32")
         return wanted
 
-    def graph(self, clip: Tensor) -> Graph:
-        path = self.kept(clip, ".xml")
-        if path is None:
-            model = self._converted(clip)
-        else:
-            if not path.exists():
-                self._write(clip, path)
-            model = self._core.read_model(path)
+    def write(self, clip: Tensor, path: Path) -> None:
+        import openvino
+
+        openvino.save_model(self._converted(clip), path, compress_to_fp16=False)
+
+    def open(self, path: Path) -> Graph:
         settings = {
             "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
             "INFERENCE_NUM_THREADS": self.threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
+        model = self._core.read_model(path)
         request: openvino.InferRequest = self._core.compile_model(model, "CPU", settings).create_infer_request()
 
         def infer(of: Array) -> tuple[Array, Array]:
@@ -73,12 +73,6 @@ class OpenVinoBackend(GraphBackend):
             return found[0], found[1]
 
         return infer
-
-    def _write(self, clip: Tensor, path: Path) -> None:
-        import openvino
-
-        with unfinished(path) as part:
-            openvino.save_model(self._converted(clip), part, compress_to_fp16=False)
 
     def _converted(self, clip: Tensor) -> openvino.Model:
         import openvino

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtx.clock import NS_PER_MS
 from rtx.engine.window import Clip, see
@@ -38,6 +39,7 @@ class Lane:
     past: Past
     times: deque[int] = field(default_factory=deque)
     seqs: deque[int] = field(default_factory=deque)
+    frames: deque[NDArray[np.uint8]] = field(default_factory=deque)
 
 
 class Stream:
@@ -120,13 +122,16 @@ class Stream:
             lane = self._lane(t)
             lane.times.append(t)
             lane.seqs.append(seq)
+            lane.frames.append(waiting.frames[0])
             while len(lane.times) > self._spec.frames:
                 lane.times.popleft()
                 lane.seqs.popleft()
+                lane.frames.popleft()
             return Clip(
                 camera, waiting.epoch, lane.seqs[0], seq, waiting.frames, tuple(lane.times), waiting.height,
                 waiting.width, waiting.rect, waiting.seen, waiting.truth, lane.past,
                 len(lane.times) == self._spec.frames, since=t if since is None else since,
+                before=tuple(lane.frames)[:-1],
             )  # fmt: skip
 
     def _lane(self, t: int) -> Lane:
@@ -143,7 +148,7 @@ class Stream:
         lane = min(self._lanes, key=lambda lane: lane.times[-1] if lane.times else 0)
         pace = median(self._intervals) / self.stride_ns if len(self._intervals) == PACE else 1.0
         if len(self._lanes) == 1 and pace < TWO_LANES and len(lane.times) == self._spec.frames:
-            self._lanes.append(Lane(lane.past.fork(), lane.times.copy(), lane.seqs.copy()))
+            self._lanes.append(Lane(lane.past.fork(), lane.times.copy(), lane.seqs.copy(), lane.frames.copy()))
         elif len(self._lanes) > 1 and pace > ONE_LANE:
             lane = max(self._lanes, key=lambda lane: lane.times[-1])
             self._lanes = [lane]

@@ -52,6 +52,8 @@ class Clip:
     """False while the stream is younger than a clip: it is followed, but nothing is said of it."""
     since: int = 0
     """Capture time of the first frame that no clip before this one had seen."""
+    before: tuple[NDArray[np.uint8], ...] = field(default=(), repr=False)
+    """Where a network follows the stream: the clip's frames before the newest one, H W 3 each, oldest first."""
     flow: NDArray[np.float32] | None = field(default=None, repr=False)
     """T H W 2: how each frame's pixels came there, in pixels a stride; where the network takes that."""
 

@@ -14,8 +14,9 @@ import msgspec
 import zmq
 
 from rtx.clock import NS_PER_S, ms, now
-from rtx.config import Camera, Worker
-from rtx.engine.engine import Engine
+from rtx.config import Camera, Pipeline
+from rtx.engine.engine import Engine, Found
+from rtx.engine.held import held, tree_of
 from rtx.engine.pace import Pace
 from rtx.engine.stream import Stream
 from rtx.engine.window import Clip, Window
@@ -24,9 +25,10 @@ from rtx.explain.chain import chain_for, followed
 from rtx.explain.steps import Memory
 from rtx.link.choice import ChoiceAnswer
 from rtx.link.frames import Frame, FrameReader
+from rtx.link.hold import HoldAnswer
 from rtx.link.offset import ClockAnswer
 from rtx.link.sockets import Sockets, endpoint, read_keys
-from rtx.link.wire import CameraState, Choice, Explanation, Handled, MapMessage, WorkerState, pack
+from rtx.link.wire import CameraState, Choice, Explanation, Handled, Held, Hold, MapMessage, WorkerState, pack
 from rtx.nets import cards
 from rtx.process import Report, Start
 from rtx.redact import redact
@@ -59,6 +61,8 @@ class Watched:
     """`pace = "every"`: the frame that the grabber holds until it was handled."""
     answer: MapMessage | None = None
     """What was said of that frame."""
+    found: Found | None = None
+    """The clip that was explained last."""
 
 
 def run(start: Start, stop: threading.Event, report: Report) -> None:
@@ -79,9 +83,9 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
             out = sockets.publish(endpoint(pipeline.link.maps, start.folder, "maps", index))
             cameras.append(Watched(camera, _window(card, camera, follows), reader, out, clock))
         choices = ChoiceAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "choice", len(cameras))))
+        holds = HoldAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "hold", len(cameras) + 1)))
         turn = _Turn()
-        loading = _Loading(cameras, report, card.name)
-        engine = loading.load(pipeline.worker)
+        engine = _Loading(cameras, report, pipeline).load()
         live = sum(watched.camera.pace == "realtime" for watched in cameras)
         pace: Pace[Watched] = Pace(engine, pipeline.budget, live, report)
         report.facts.update(
@@ -96,8 +100,10 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
             while not stop.is_set():
                 if turn.has_come(report):
                     choices.serve(lambda choice: _choose(choice, engine, cameras, report, pace))
-                    if choices.malformed:
-                        report.drops["malformed_choice"] = choices.malformed
+                holds.answer(lambda wish: _hold(wish, engine, cameras, report))
+                for name, malformed in (("choice", choices.malformed), ("hold", holds.malformed)):
+                    if malformed:
+                        report.drops[f"malformed_{name}"] = malformed
                 step(engine, cameras, report, pace)
                 if not feeder.is_alive():
                     raise RuntimeError("the thread that takes frames has ended")
@@ -153,19 +159,37 @@ def _choose(choice: Choice, engine: Engine, cameras: list[Watched], report: Repo
     return ""
 
 
+def _hold(wish: Hold, engine: Engine, cameras: list[Watched], report: Report) -> Held:
+    """The clip that somebody wants to look at closely, as it is; it is not touched by what comes."""
+    found = next((watched.found for watched in cameras if watched.camera.name == wish.camera), None)
+    if found is None:
+        return Held(wish.number, refused=f"no clip of {wish.camera} was explained yet")
+    if not wish.tree:
+        return Held(wish.number, held(found))
+    report.alive("reading a pyramid")
+    try:
+        return Held(wish.number, held(found, tree_of(engine, found)))
+    except UserError as error:
+        return Held(wish.number, refused=str(error))
+    except Exception as error:
+        # Somebody's network, or too little memory: the run goes on as before, and says what happened.
+        print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
+        return Held(wish.number, refused=f"no pyramid here: {type(error).__name__}: {redact(str(error))[:500]}")
+
+
 class _Loading:
     """The model loads in a thread, so that the main loop can tell that it does."""
 
-    def __init__(self, cameras: list[Watched], report: Report, model: str):
-        self._cameras, self._report, self._model = cameras, report, model
+    def __init__(self, cameras: list[Watched], report: Report, pipeline: Pipeline):
+        self._cameras, self._report, self._pipeline = cameras, report, pipeline
         self._error: Exception | None = None
         self._engine: Engine | None = None
 
-    def load(self, settings: Worker) -> Engine:
-        thread = threading.Thread(target=self._load, args=(settings,), daemon=True)
+    def load(self) -> Engine:
+        thread = threading.Thread(target=self._load, daemon=True)
         thread.start()
         while thread.is_alive():
-            self._report.state = f"loading {self._model}"
+            self._report.state = f"loading {self._pipeline.worker.model}"
             for watched in self._cameras:
                 _tell(watched, "loading", 0.0)
             thread.join(0.2)
@@ -174,10 +198,10 @@ class _Loading:
         assert self._engine is not None
         return self._engine
 
-    def _load(self, settings: Worker) -> None:
+    def _load(self) -> None:
         try:
-            engine = Engine.of(settings)
-            engine.prepare(len(self._cameras))
+            engine = Engine.of(self._pipeline.worker)
+            engine.prepare(len(self._cameras), degrades=self._pipeline.budget.deadline_misses < 1)
             self._engine = engine
         except Exception as error:
             self._error = error
@@ -231,22 +255,24 @@ def _explain(
         if clip.epoch != watched.epoch:
             watched.epoch, watched.memory = clip.epoch, Memory()
             pace.forget(watched.camera.name)
-    explanations = engine.explain([clip for _, clip in due], [watched.memory for watched, _ in due])
+    found = engine.find([clip for _, clip in due], [watched.memory for watched, _ in due])
+    explanations = [of.explanation for of in found]
     # For the report, and for the worker that takes this one's place should it die: what has worked.
     report.facts.update(explainer=str(engine.chain), target=explanations[0].asked or "")
     told: list[Clip] = []
-    for (watched, clip), explanation in zip(due, explanations, strict=True):
+    for (watched, clip), of in zip(due, found, strict=True):
         watched.explained_at = clip.t_frames[-1]
         if not clip.whole:
             continue
+        watched.found = of
         explanation = msgspec.structs.replace(
-            explanation, uncertainty_ms=watched.reader.age_uncertainty_ms, t_sent=now()
+            of.explanation, uncertainty_ms=watched.reader.age_uncertainty_ms, t_sent=now()
         )
         watched.answer = explanation
         if watched.camera.pace == "realtime":
             _send(watched, explanation)
             told.append(clip)
-        report.count("explained")
+        report.count("explained", watched.camera.name)
         report.age("wait", ms(began - clip.t_frames[-1]))
     for name, value in explanations[0].ms.items():
         report.age(name, value)

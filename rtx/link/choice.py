@@ -8,30 +8,22 @@ from typing import Literal
 import zmq
 
 from rtx.clock import NS_PER_S, now
-from rtx.link.wire import BadMessage, Choice, Chosen, pack, unpack_choice, unpack_chosen
+from rtx.link.ask import Answers, replies
+from rtx.link.wire import Choice, Chosen, pack, unpack_choice, unpack_chosen
 
 PATIENCE_S = 30.0
 """A worker tries a choice with one pass, which takes seconds on a slow machine; after so long it is not there."""
 
 
-class ChoiceAnswer:
+class ChoiceAnswer(Answers[Choice]):
     """The worker's side."""
 
     def __init__(self, socket: zmq.Socket[bytes]):
-        self._socket = socket
-        self.malformed = 0
+        super().__init__(socket, unpack_choice)
 
     def serve(self, take: Callable[[Choice], str]) -> None:
-        """Let `take` have each asker's newest choice of those that wait; what it gives is why not, or empty."""
-        newest: dict[bytes, Choice] = {}
-        while self._socket.poll(0):
-            who, *rest = self._socket.recv_multipart()
-            try:
-                newest[who] = unpack_choice(b"".join(rest))
-            except BadMessage:
-                self.malformed += 1
-        for who, choice in newest.items():
-            self._socket.send_multipart([who, pack(Chosen(choice.number, take(choice)[:2000]))], zmq.NOBLOCK)
+        """Let `take` have the newest choice; what it gives is why not, or empty."""
+        self.answer(lambda choice: Chosen(choice.number, take(choice)[:2000]))
 
 
 class ChoiceAsk:
@@ -57,12 +49,9 @@ class ChoiceAsk:
 
     def step(self) -> None:
         """Take the answers that wait."""
-        while self._socket.poll(0):
-            try:
-                answer = unpack_chosen(self._socket.recv())
-            except BadMessage:
-                self.malformed += 1
-                continue
+        taken, malformed = replies(self._socket, unpack_chosen)
+        self.malformed += malformed
+        for answer in taken:
             if self.state in ("open", "late") and answer.number == self._number:
                 self.state, self.why = ("refused" if answer.refused else "taken"), answer.refused
         if self.state == "open" and now() - self._asked_at > PATIENCE_S * NS_PER_S:

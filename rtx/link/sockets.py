@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,11 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import z85
 
+from rtx import private
 from rtx.errors import UserError
 from rtx.link.wire import MAX_MESSAGE_BYTES
 
-Kind = Literal["frames", "frames-clock", "maps", "maps-clock", "shown", "choice"]
+Kind = Literal["frames", "frames-clock", "maps", "maps-clock", "shown", "choice", "hold"]
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -38,27 +38,18 @@ class Keys(msgspec.Struct, frozen=True):
 def new_keys(path: Path) -> None:
     """Make a key file that only the user can read. Never replaces one."""
     pairs = (*zmq.curve_keypair(), *zmq.curve_keypair())
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name a new file in a folder that exists") from None
-    with os.fdopen(fd, "wb") as file:
-        file.write(msgspec.json.encode(Keys(*(key.decode() for key in pairs))))
+    private.write_new(path, msgspec.json.encode(Keys(*(key.decode() for key in pairs))))
 
 
 def read_keys(path: str) -> Keys:
+    content = private.read("link.keys", path, "rtx keys new FILE")
     try:
-        mode = os.stat(path).st_mode
-        keys = msgspec.json.decode(Path(path).read_bytes(), type=Keys)
+        keys = msgspec.json.decode(content, type=Keys)
         for key in (keys.server_public, keys.server_secret, keys.client_public, keys.client_secret):
             if len(z85.decode(key)) != 32:
                 raise ValueError("a key is not 32 bytes")
-    except OSError as error:
-        raise UserError(f"link.keys = {path!r}: {error.strerror}; make one with `rtx keys new FILE`") from None
     except (ValueError, msgspec.DecodeError):
         raise UserError(f"link.keys = {path!r} is no key file; make one with `rtx keys new FILE`") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise UserError(f"link.keys = {path!r} can be read by others; run `chmod 600` on it")
     return keys
 
 

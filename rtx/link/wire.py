@@ -228,6 +228,47 @@ class Chosen(msgspec.Struct, frozen=True):
     """Why it stays with what it did; empty where the choice was taken."""
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """A viewer wants to look closely at the last clip of this camera that was explained."""
+
+    number: Count
+    camera: Text
+    tree: bool = False
+    """With its Class Feature Pyramid, which takes a pass of its own."""
+
+
+class TreeLayer(msgspec.Struct, frozen=True):
+    """One layer of a Class Feature Pyramid."""
+
+    below: int
+    """The number of the layer above it, whose channels it made; -1: the features."""
+    channels: Count
+    """That matter."""
+    of: Count
+    strongest: Annotated[tuple[tuple[Count, float], ...], Meta(max_length=32)]
+    """Channels and what they count in the map, of all that counts."""
+    map: RelevanceMap
+
+
+class HeldClip(msgspec.Struct, frozen=True):
+    """A clip as the network saw it, whole."""
+
+    explanation: Explanation
+    """Its map is that of all frames."""
+    frames: Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=MAX_FRAMES)]
+    """JPEGs, oldest first."""
+    tree: Annotated[tuple[TreeLayer, ...], Meta(max_length=256)] = ()
+
+
+class Held(msgspec.Struct, frozen=True):
+    """The worker's answer to the wish of this number."""
+
+    number: Count
+    clip: HeldClip | None = None
+    refused: Annotated[str, Meta(max_length=2000)] = ""
+    """Why there is none, or none with a tree."""
+
+
 FrameMessage = FrameRef | FrameJpeg | CameraState
 MapMessage = Explanation | WorkerState | Handled
 
@@ -239,9 +280,11 @@ _map_decoder = msgspec.msgpack.Decoder(MapMessage)
 _shown_decoder = msgspec.msgpack.Decoder(Shown)
 _choice_decoder = msgspec.msgpack.Decoder(Choice)
 _chosen_decoder = msgspec.msgpack.Decoder(Chosen)
+_hold_decoder = msgspec.msgpack.Decoder(Hold)
+_held_decoder = msgspec.msgpack.Decoder(Held)
 
 
-def pack(message: FrameMessage | MapMessage | Shown | Choice | Chosen) -> bytes:
+def pack(message: FrameMessage | MapMessage | Shown | Choice | Chosen | Hold | Held) -> bytes:
     return _encoder.encode(message)
 
 
@@ -259,22 +302,26 @@ def unpack_map(data: bytes) -> MapMessage:
     """Raises BadMessage."""
     message: MapMessage = _unpack(_map_decoder, data)
     if isinstance(message, Explanation):
-        _check_map(message.map)
-        if message.beside is not None:
-            _check_map(message.beside.map)
-            if len(message.beside.data) != 2 * math.prod(message.beside.shape):
-                raise BadMessage(f"a flow of {len(message.beside.data)} bytes that says {message.beside.shape}")
-        numbers = (
-            *message.rect, message.peak, message.motion_share or 0.0, *message.ms.values(),
-            *(top.p for top in message.top),
-        )  # fmt: skip
-        if not all(math.isfinite(number) for number in numbers):
-            raise BadMessage("a number that is none")
-        x, y, width, height = message.rect
-        if min(width, height) <= 0 or max(abs(x), abs(y), width, height) > MAX_SIDE:
-            raise BadMessage("an input rectangle that is no place")
-        _check_truth(message.truth)
+        _check_explanation(message)
     return message
+
+
+def _check_explanation(message: Explanation) -> None:
+    _check_map(message.map)
+    if message.beside is not None:
+        _check_map(message.beside.map)
+        if len(message.beside.data) != 2 * math.prod(message.beside.shape):
+            raise BadMessage(f"a flow of {len(message.beside.data)} bytes that says {message.beside.shape}")
+    numbers = (
+        *message.rect, message.peak, message.motion_share or 0.0, *message.ms.values(),
+        *(top.p for top in message.top),
+    )  # fmt: skip
+    if not all(math.isfinite(number) for number in numbers):
+        raise BadMessage("a number that is none")
+    x, y, width, height = message.rect
+    if min(width, height) <= 0 or max(abs(x), abs(y), width, height) > MAX_SIDE:
+        raise BadMessage("an input rectangle that is no place")
+    _check_truth(message.truth)
 
 
 def _check_map(relevance: RelevanceMap) -> None:
@@ -312,6 +359,26 @@ def unpack_choice(data: bytes) -> Choice:
 def unpack_chosen(data: bytes) -> Chosen:
     """Raises BadMessage."""
     return _unpack(_chosen_decoder, data)
+
+
+def unpack_hold(data: bytes) -> Hold:
+    """Raises BadMessage."""
+    return _unpack(_hold_decoder, data)
+
+
+def unpack_held(data: bytes) -> Held:
+    """Raises BadMessage."""
+    held = _unpack(_held_decoder, data)
+    if held.clip is not None:
+        _check_explanation(held.clip.explanation)
+        for jpeg in held.clip.frames:
+            if max(jpeg_size(jpeg) or (MAX_SIDE,)) > MAX_SIDE - 1:
+                raise BadMessage("a frame that is no JPEG")
+        for number, layer in enumerate(held.clip.tree):
+            _check_map(layer.map)
+            if not -1 <= layer.below < max(number, 1) or not all(math.isfinite(share) for _, share in layer.strongest):
+                raise BadMessage("a tree that is none")
+    return held
 
 
 def _unpack(decoder: msgspec.msgpack.Decoder[M], data: bytes) -> M:

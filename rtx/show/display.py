@@ -7,9 +7,13 @@ import threading
 import cv2
 
 from rtx.clock import NS_PER_S, ms, now
+from rtx.health import HealthReader
 from rtx.link.choice import ChoiceAsk
+from rtx.link.hold import HoldAsk
 from rtx.link.sockets import Sockets, endpoint, read_keys
 from rtx.process import Report, Start
+from rtx.show.asks import Asks
+from rtx.show.holding import Holding
 from rtx.show.sinks import Sink, open_sinks
 from rtx.show.steering import Steering
 from rtx.show.view import View
@@ -26,28 +30,28 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
     pipeline = start.pipeline
     with Sockets(read_keys(pipeline.link.keys) if pipeline.link.keys else None) as sockets:
         viewer = Viewer(sockets, pipeline, start.folder, report.age)
-        line = None
+        choices = holds = None
         if explained_here(pipeline):
-            line = ChoiceAsk(sockets.ask(endpoint(pipeline.link.maps, start.folder, "choice", len(pipeline.camera))))
-        steering = Steering(line, pipeline.worker)
-        sinks = open_sinks(pipeline, start.restarts, steering)
+            cameras, maps = len(pipeline.camera), pipeline.link.maps
+            choices = ChoiceAsk(sockets.ask(endpoint(maps, start.folder, "choice", cameras)))
+            holds = HoldAsk(sockets.ask(endpoint(maps, start.folder, "hold", cameras + 1)))
+        asks = Asks(Steering(choices, pipeline.worker), Holding(holds), HealthReader(sockets, start.folder))
+        sinks = open_sinks(pipeline, start.restarts, asks)
         try:
-            _show(viewer, sinks, steering, pipeline.link.frames, stop, report)
+            _show(viewer, sinks, asks, pipeline.link.frames, stop, report)
         finally:
             for sink in sinks:
                 sink.close()
 
 
-def _show(
-    viewer: Viewer, sinks: list[Sink], steering: Steering, frames: str, stop: threading.Event, report: Report
-) -> None:
+def _show(viewer: Viewer, sinks: list[Sink], asks: Asks, frames: str, stop: threading.Event, report: Report) -> None:
     shown_at = {camera.camera.name: now() for camera in viewer.cameras}
     measured_from: int | None = None
     waiting = "waiting for a first frame" + ("" if frames == "ipc" else f" from {frames}: same keys on both hosts?")
     while not stop.is_set():
-        steering.step()
+        asks.step()
         for view in viewer.views(100):
-            steering.step(view)
+            asks.steering.step(view)
             for sink in sinks:
                 _hand_over(view, sink, report)
             viewer.done(view)
@@ -79,14 +83,15 @@ def _hand_over(view: View, sink: Sink, report: Report) -> None:
 
 
 def _count(view: View, report: Report, measured: bool) -> None:
-    report.count("shown")
+    report.count("shown", view.camera)
     if not measured:
         return
     report.counts["shown_measured"] += 1
-    report.age("frame", view.frame_age_ms)
+    report.age("frame", view.frame_age_ms, view.camera)
     if view.heatmap_age_ms is None or view.misalignment_ms is None:
         report.counts["shown_without_heatmap"] += 1
         return
-    report.age("heatmap", view.heatmap_age_ms)
+    report.age("heatmap", view.heatmap_age_ms, view.camera)
     report.age("misalignment", max(0.0, view.misalignment_ms))
     report.counts["deadline_misses"] += view.late
+    report.counts[f"deadline_misses@{view.camera}"] += view.late

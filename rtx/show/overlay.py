@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtx.clock import NS_PER_S
+from rtx.config import Colours
 from rtx.geometry import Rect, place_grid
 from rtx.link.wire import Explanation, RelevanceMap, TopClass, Truth
 from rtx.measure.localisation import ACTING, BODY, DISTRACTOR, regions
@@ -22,20 +23,41 @@ DIM = 0.45
 """Brightness of the part of the picture that the network does not see."""
 CERTAIN = 0.5
 """From this probability of the explained class on, heat has its full strength; below, by the square of the share."""
-PALETTE = np.asarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO), np.uint8).reshape(256, 3)
-"""Colours from no heat to full heat: 256 x 3, BGR."""
+
+
+def _palette(of: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8), of), np.uint8).reshape(256, 3)
+
+
+PALETTES: dict[Colours, NDArray[np.uint8]] = {
+    "inferno": _palette(cv2.COLORMAP_INFERNO),
+    "viridis": _palette(cv2.COLORMAP_VIRIDIS),
+    "cividis": _palette(cv2.COLORMAP_CIVIDIS),
+    "jet": _palette(cv2.COLORMAP_JET),
+}
+"""Colours from no heat to full heat, 256 x 3, BGR: even to the eye (cividis: to the colour-blind, too), but for `jet`,
+which is that of the papers."""
 
 
 def newest_frame(relevance: RelevanceMap, points: int = GRID) -> NDArray[np.float32]:
     """The map at the clip's newest frame, each cell where its receptive field lies: points x points."""
+    newest: NDArray[np.float32] = _placed(relevance, points, slice(-1, None))[0]
+    return newest
+
+
+def every_frame(relevance: RelevanceMap, points: int = GRID) -> NDArray[np.float32]:
+    """The map at each of the clip's frames, each cell where its receptive field lies: T x points x points."""
+    return _placed(relevance, points, slice(None))
+
+
+def _placed(relevance: RelevanceMap, points: int, of: slice) -> NDArray[np.float32]:
     values = relevance.array()
     frames, height, width = relevance.input_size
     cells = relevance.cells
-    in_time = place_grid(values.shape[0], frames, frames, cells.stride[0], cells.centre[0])[-1]
+    in_time = place_grid(values.shape[0], frames, frames, cells.stride[0], cells.centre[0])[of]
     down = place_grid(values.shape[1], height, points, cells.stride[1], cells.centre[1])
     across = place_grid(values.shape[2], width, points, cells.stride[2], cells.centre[2])
-    result: NDArray[np.float32] = down @ np.tensordot(in_time, values, 1) @ across.T
-    return result
+    return np.asarray(down @ np.tensordot(in_time, values, 1) @ across.T, np.float32)
 
 
 class LiveScale:
@@ -68,12 +90,17 @@ def heat_of(explanation: Explanation, scale: LiveScale) -> Heat:
     full = scale.full(explanation, float(relevance.max()))
     if not explanation.evidence or full <= 0:
         return Heat(np.zeros((GRID, GRID), np.uint8), rect, seen)
+    return Heat(levels(explanation, relevance, full), rect, seen)
+
+
+def levels(explanation: Explanation, relevance: NDArray[np.float32], full: float) -> NDArray[np.uint8]:
+    """Relevance as heat 0..255, where `full` is drawn as full heat; weaker where the explained class is unlikely."""
     p = next((top.p for top in explanation.top if top.label == explanation.target), explanation.top[0].p)
-    values = relevance * (min(1.0, p / CERTAIN) ** 2 * 255 / full)
-    return Heat(np.clip(values, 0, 255).astype(np.uint8), rect, seen)
+    shown = np.clip(relevance * (min(1.0, p / CERTAIN) ** 2 * 255 / full), 0, 255)
+    return np.asarray(shown, np.uint8)
 
 
-def draw_heat(image: NDArray[np.uint8], heat: Heat, opacity: float) -> None:
+def draw_heat(image: NDArray[np.uint8], heat: Heat, opacity: float, colours: Colours = "inferno") -> None:
     """Blend heat into a picture in place, and dim what the network did not see."""
     part = _dim_unseen(image, heat, DIM)
     if not part:
@@ -81,7 +108,7 @@ def draw_heat(image: NDArray[np.uint8], heat: Heat, opacity: float) -> None:
     # Colours and weights are made on a small grid and enlarged: made at full size they would cost ten times as much.
     values = _over(part, heat)
     weight = values * np.float32(opacity / 255)
-    colour = (PALETTE[values] * weight[..., None]).astype(np.uint8)
+    colour = (PALETTES[colours][values] * weight[..., None]).astype(np.uint8)
     _darken(image, part, (255 - weight * 255).astype(np.uint8))
     x0, y0, x1, y1 = part
     seen = image[y0:y1, x0:x1]
@@ -104,7 +131,7 @@ def draw(image: NDArray[np.uint8], heat: Heat, look: Look) -> None:
     if look.display == "focus":
         draw_focus(image, heat)
     else:
-        draw_heat(image, heat, look.opacity)
+        draw_heat(image, heat, look.opacity, look.colours)
 
 
 Part = tuple[int, int, int, int]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from rtx.clock import NS_PER_MS, ms, now
 from rtx.config import Pipeline
 from rtx.errors import UserError, unknown
+from rtx.show.asks import Asks
 from rtx.show.overlay import compose
-from rtx.show.steering import Steering
 from rtx.show.view import Look, View
 
 KINDS = ("page", "window", "file:OUT.mp4", "none")
@@ -221,9 +221,9 @@ def check_sinks(pipeline: Pipeline) -> None:
             raise unknown("sink", sink, KINDS)
 
 
-def open_sinks(pipeline: Pipeline, restarts: int, steering: Steering) -> list[Sink]:
+def open_sinks(pipeline: Pipeline, restarts: int, asks: Asks) -> list[Sink]:
     cameras = [camera.name for camera in pipeline.camera]
-    look = Look(pipeline.show.opacity, pipeline.show.display)
+    look = Look(pipeline.show.opacity, pipeline.show.display, pipeline.show.colours)
     sinks: list[Sink] = []
     for name in pipeline.show.sinks:
         if name == "window":
@@ -231,7 +231,7 @@ def open_sinks(pipeline: Pipeline, restarts: int, steering: Steering) -> list[Si
         elif name == "page":
             from rtx.show.page import PageSink  # The web server is not loaded for nothing.
 
-            page = PageSink(pipeline.page, cameras, look, steering)
+            page = PageSink(pipeline.page, cameras, look, pipeline.budget.heatmap_age_ms, asks)
             page.start()
             sinks.append(page)
         elif name == "none":

@@ -27,7 +27,7 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: dict[str, str | int | float | bool | None] = {}
 
 
-class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="explain"):
     """What a viewer wants to be explained."""
 
     chain: Annotated[tuple[Link, ...], Meta(max_length=8)]

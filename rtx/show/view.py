@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rtx.config import Colours
 from rtx.geometry import Rect
 from rtx.link.wire import TopClass, Truth
 from rtx.measure.localisation import HitRates
@@ -33,6 +34,8 @@ class Look:
     """Of full heat, 0..1."""
     display: Literal["heat", "focus"] = "heat"
     """Colours over the picture, or the picture itself where the evidence is and darkness elsewhere."""
+    colours: Colours = "inferno"
+    """Of weak to full heat."""
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,35 @@ def test_a_graph_is_written_once(
     assert times[0] == times[1]
 
 
+@pytest.mark.parametrize("backend", GRAPHS)
+def test_a_kept_graph_that_is_damaged_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: np.ndarray, backend: str, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("RTX_CACHE", str(tmp_path))
+    expected = Engine(load(cards.card("figures"), backend, "cpu"), "cam", continual=False).run(clip)  # type: ignore[arg-type]
+    for path in (tmp_path / "graphs").iterdir():
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = Engine(load(cards.card("figures"), backend, "cpu"), "cam", continual=False).run(clip)  # type: ignore[arg-type]
+    assert torch.equal(found.forward.logits, expected.forward.logits)
+    assert "cannot be read and is made anew" in capfd.readouterr().err
+
+
+def test_of_kept_graphs_the_least_lately_used_make_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: np.ndarray
+):
+    monkeypatch.setenv("RTX_CACHE", str(tmp_path))
+    monkeypatch.setattr("rtx.engine.graph_backend.MOST_KEPT", 2)
+    engine = Engine(load(cards.card("figures"), "openvino", "cpu"), "cam", continual=False)
+    engine.run(clip)
+    (first,) = (tmp_path / "graphs").glob("*.xml")
+    engine.run(clip[:, :, ::2, ::2])
+    Engine(load(cards.card("figures"), "openvino", "cpu"), "cam", continual=False).run(clip)
+    engine.run(clip[:, :, ::4, ::4])
+    kept = list((tmp_path / "graphs").glob("*.xml"))
+    assert len(kept) == len(list((tmp_path / "graphs").glob("*.bin"))) == 2
+    assert first in kept, "it was used since"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_is_refused_where_onnx_runtime_would_take_the_cpu(clip: np.ndarray):
     """It lists CUDA among what is available, and falls back to the CPU without a word."""

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 import rtx
 from rtx.config import Budget, Camera, Pipeline, Worker
-from rtx.engine.engine import MAX_MAP_SIDE, Engine
+from rtx.engine.engine import MAX_MAP_SIDE, Engine, Found
 from rtx.engine.pace import Pace
 from rtx.engine.stream import Stream
 from rtx.engine.torch_backend import TorchBackend, choose_device, choose_precision
@@ -126,9 +126,9 @@ class CountingEngine(Engine):
         super().__init__(backend, explainer, continual=continual)
         self.batches: list[list[str]] = []
 
-    def explain(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Explanation]:
+    def find(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Found]:
         self.batches.append([clip.camera for clip in clips])
-        return super().explain(clips, memory)
+        return super().find(clips, memory)
 
 
 @pytest.mark.parametrize("continual", [True, False])

@@ -32,9 +32,12 @@ from rtx.config import Worker
 from rtx.errors import UserError
 from rtx.explain.registry import DECLARED, Parameter, parse
 from rtx.geometry import Rect, input_rect
+from rtx.health import Health
 from rtx.link.sockets import Sockets, private_folder
 from rtx.link.wire import Shape, TopClass, Truth
 from rtx.measure.localisation import HitRates
+from rtx.show.asks import Asks
+from rtx.show.holding import Holding
 from rtx.show.overlay import DIM, draw_focus, draw_heat
 from rtx.show.page import PageSink, check_address
 from rtx.show.page import shot as shot_module
@@ -48,11 +51,25 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 GREY = 128
+BUDGET_MS = 1000.0
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-NOT_STEERED = Steering(None, Worker(model="figures"))
 in_browser = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 Image = NDArray[np.uint8]
 Serve = Callable[..., PageSink]
+
+
+class Known:
+    """What is heard of the run's processes, without processes."""
+
+    def __init__(self, newest: Health | None = None):
+        self.newest = newest
+
+    def step(self) -> None:
+        return
+
+
+def asks(steering: Steering | None = None, holding: Holding | None = None, health: Health | None = None) -> Asks:
+    return Asks(steering or Steering(None, Worker(model="figures")), holding or Holding(None), Known(health))  # type: ignore[arg-type]
 
 
 def plain(height: int = 720, width: int = 1280) -> Image:
@@ -122,8 +139,12 @@ def serve() -> Iterator[Serve]:
     """Starts pages on free ports."""
     sinks = []
 
-    def start(*cameras: str, port: int = 0, opacity: float = 0.6, steering: Steering | None = None) -> PageSink:
-        sink = PageSink(PageConfig(port=port), list(cameras or ("hall",)), Look(opacity), steering or NOT_STEERED)
+    def start(
+        *cameras: str, port: int = 0, opacity: float = 0.6, wishes: Asks | None = None,
+        steering: Steering | None = None, **config: Any,
+    ) -> PageSink:  # fmt: skip
+        served = PageConfig(port=port, **config)
+        sink = PageSink(served, list(cameras or ("hall",)), Look(opacity), BUDGET_MS, wishes or asks(steering))
         sinks.append(sink)
         sink.start()
         return sink
@@ -735,7 +756,7 @@ def test_keyboard_and_names_for_screen_readers(serve: Serve, page: Page) -> None
     sink = serve()
     visit(page, sink)
     shown(page, sink, view())
-    for name in ("overlay", "focus", "explain", "opacity"):
+    for name in ("overlay", "focus", "explain", "look", "opacity", "help"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == name
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -794,7 +815,7 @@ def join(sink: PageSink, **options: Any) -> Iterator[ClientConnection]:
     with connect(sink.address.replace("http", "ws") + "ws", **options) as viewer:
         hello = json.loads(viewer.recv(timeout=5))
         assert hello["cameras"] == ["hall"]
-        assert len(hello["palette"]) == 768
+        assert len(hello["palettes"]["inferno"]) == 768
         assert json.loads(viewer.recv(timeout=5))["type"] == "explaining"
         yield viewer
 
@@ -900,9 +921,11 @@ def test_unknown_and_large_messages_end_the_connection(serve: Serve, message: st
 @pytest.mark.parametrize(
     "wish",
     [
-        "[]", '{"chain": [{"name": 3}]}', '{"chain": [], "eval": 1}',
-        '{"chain": [{"name": "cam", "parameters": {"tau": []}}]}',
-        '{"chain": [{"name": "cam"}], "target": "' + "x" * 201 + '"}', '{"chain": ' + "[" * 1900 + "]" * 1900 + "}",
+        "[]", '{"chain": [{"name": "cam"}]}', '{"type": "explain", "chain": [{"name": 3}]}',
+        '{"type": "explain", "chain": [], "eval": 1}', '{"type": "eval", "chain": []}', '{"type": "hold"}',
+        '{"type": "explain", "chain": [{"name": "cam", "parameters": {"tau": []}}]}',
+        '{"type": "explain", "chain": [{"name": "cam"}], "target": "' + "x" * 201 + '"}',
+        '{"type": "explain", "chain": ' + "[" * 1900 + "]" * 1900 + "}",
     ],
 )  # fmt: skip
 def test_what_is_no_wish_is_refused_and_the_viewer_stays(serve: Serve, wish: str) -> None:
@@ -987,15 +1010,15 @@ def test_foreign_host_gets_no_socket_and_the_own_origin_does(serve: Serve) -> No
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", "127.0.0.1.example.org"])
-def test_only_loopback_is_served(host: str) -> None:
-    for refuse in (check_address, lambda config: PageSink(config, ["hall"], Look(), NOT_STEERED)):
+def test_beyond_loopback_nothing_is_served_without_a_token(host: str) -> None:
+    for refuse in (check_address, lambda config: PageSink(config, ["hall"], Look(), BUDGET_MS, asks())):
         with pytest.raises(UserError, match=rf"page\.host = '{re.escape(host)}': .*127\.0\.0\.1.*ssh -L 8642:"):
             refuse(PageConfig(host=host))
 
 
 def test_taken_port_is_refused_and_free_again_after_close(serve: Serve) -> None:
     config = PageConfig(port=0)
-    sink = PageSink(config, ["hall"], Look(), NOT_STEERED)
+    sink = PageSink(config, ["hall"], Look(), BUDGET_MS, asks())
     port = port_of(sink)
     taken = PageConfig(port=port)
     with pytest.raises(UserError, match=rf"port {port} is taken: .*--set page\.port={port + 1}"):

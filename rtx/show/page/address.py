@@ -1,35 +1,74 @@
-"""Where the page may be served, and under which names a browser may ask for it: loopback only."""
+"""Where the page is served, by what certificate, and under which names a browser may ask for it."""
 
 from __future__ import annotations
 
 import errno
+import ipaddress
 import re
 import socket
+import ssl
 
 from rtx.config import Page
 from rtx.errors import UserError
+from rtx.show.page.tokens import MADE_BY, read_tokens
 
-_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]", re.IGNORECASE)
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.IGNORECASE)
 
 
 def is_loopback(host: str) -> bool:
-    """Is this Host header one of this machine's own names? Any port: `ssh -L` may map another one."""
+    """Is this name or address this machine's own, which nobody else can ask for? IPv6 in brackets."""
     return _LOOPBACK.fullmatch(host) is not None
 
 
+class Names:
+    """Under which names a browser may ask for the page.
+
+    A foreign name that was made to point here (DNS rebinding) still shows in the Host header. An address is no such
+    name: it is taken wherever the page listens beyond loopback.
+    """
+
+    def __init__(self, config: Page):
+        self._beyond = not is_loopback(_bracketed(config.host))
+        own = socket.gethostname().lower()
+        self._known = {name.lower() for name in config.names} | ({own, f"{own}.local"} if self._beyond else set())
+
+    def hold(self, host: str) -> bool:
+        """Is this Host header one of them? Any port: `ssh -L` or a proxy may map another one."""
+        match = _HOST.fullmatch(host)
+        if match is None:
+            return False
+        name = match["name"].lower()
+        return is_loopback(name) or name in self._known or (self._beyond and _is_address(name))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def check_address(config: Page) -> None:
-    """Raises UserError where the page cannot be served at its address."""
+    """Raises UserError where the page cannot be served so."""
     listen(config).close()
+    certified(config)
 
 
 def listen(config: Page) -> socket.socket:
     """The page's socket, listening. Raises UserError."""
-    if not is_loopback(_bracketed(config.host)):
+    if config.token is not None:
+        read_tokens(config.token)
+    elif not is_loopback(_bracketed(config.host)):
         raise UserError(
-            f"page.host = {config.host!r}: the page has no tokens yet, so only a loopback address such as "
-            f"127.0.0.1 is served; from elsewhere use ssh -L {config.port}:127.0.0.1:{config.port}"
+            f"page.host = {config.host!r}: beyond this machine the page needs a token: run `{MADE_BY}` and set "
+            f"page.token to it; or stay with 127.0.0.1 and use ssh -L {config.port}:127.0.0.1:{config.port}"
         )
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
+    except OSError as error:
+        raise UserError(f"page.host = {config.host!r}: {error.strerror}; take 0.0.0.0 or an address of here") from None
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         # A page that has just ended leaves its port in TIME_WAIT. That the port is taken still shows, because
@@ -46,14 +85,33 @@ def listen(config: Page) -> socket.socket:
             ) from None
         raise UserError(
             f"page.host = {config.host!r}, page.port = {config.port}: {error.strerror}; "
-            "take 127.0.0.1 and a port from 1024 on"
+            "take 127.0.0.1 or 0.0.0.0, and a port from 1024 on"
         ) from None
     return listener
 
 
-def url(config: Page, listener: socket.socket) -> str:
+def certified(config: Page) -> bool:
+    """Is the page served by TLS? Raises UserError where certificate and key do not fit."""
+    if config.certificate is None and config.key is None:
+        return False
+    if config.certificate is None or config.key is None:
+        lacking = "page.key" if config.key is None else "page.certificate"
+        raise UserError(f"TLS takes page.certificate and page.key; {lacking} is not set")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.certificate, config.key)
+    except OSError as error:  # SSLError is one, too.
+        raise UserError(
+            f"page.certificate = {config.certificate!r}, page.key = {config.key!r}: "
+            f"{error.strerror or error}; both are PEM files that belong together"
+        ) from None
+    return True
+
+
+def url(config: Page, port: int | None = None) -> str:
     """What to type into the browser."""
-    return f"http://{_bracketed(config.host)}:{listener.getsockname()[1]}/"
+    anywhere = config.host in ("0.0.0.0", "::")
+    host = socket.gethostname() if anywhere else _bracketed(config.host)
+    return f"{'https' if config.certificate else 'http'}://{host}:{config.port if port is None else port}/"
 
 
 def _bracketed(host: str) -> str:

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtx.clock import ms, now
+from rtx.config import Colours
 from rtx.link.wire import TopClass, Truth
 from rtx.measure.localisation import HitRates
-from rtx.show.overlay import DARKEST, DIM, PALETTE, put_beside
+from rtx.show.overlay import DARKEST, DIM, PALETTES, put_beside
 from rtx.show.view import View
 
 MAX_WIDTH = 1280
+PLAIN_PALETTES = {name: tuple(colours[:, ::-1].ravel().tolist()) for name, colours in PALETTES.items()}
 QUALITY = 80
 
 
@@ -30,9 +32,14 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     """The classes that can be explained; none where their names are not known here."""
     opacity: float
     display: Literal["heat", "focus"]
+    colours: str
+    budget_ms: float
+    """How old a heatmap may be."""
+    may_steer: bool = True
+    """Does this viewer's token allow to change what is explained?"""
     darkest: float = DARKEST
     dim: float = DIM
-    palette: tuple[int, ...] = tuple(PALETTE[:, ::-1].ravel().tolist())
+    palettes: dict[Colours, tuple[int, ...]] = msgspec.field(default_factory=lambda: PLAIN_PALETTES)
     """Red, green, blue for each of the 256 values of heat."""
 
 
@@ -60,7 +67,7 @@ class TruthHeader(msgspec.Struct, frozen=True):
         return cls(truth.action, tuple(body), tuple(acting), tuple(distractor))
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True):
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag="view"):
     """What a message says before heat and JPEG. Ages in ms at the moment of sending."""
 
     camera: str
@@ -146,7 +153,7 @@ class Shot:
                 seq=view.seq,
                 camera_state=view.camera_state,
                 worker_state=view.worker_state,
-                top=view.top[:3],
+                top=view.top,
                 target=view.target,
                 target_p=next((of.p for of in view.top if of.label == view.target), None),
                 explainer=view.explainer,

@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import msgspec
 import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rtx.config import Page
 from rtx.explain.registry import DECLARED
-from rtx.show.page.address import listen, url
-from rtx.show.page.guard import Guard
+from rtx.show.asks import Asks
+from rtx.show.holding import HoldWish, to_browser
+from rtx.show.page.address import certified, listen, url
+from rtx.show.page.guard import ROLE, Guard
+from rtx.show.page.metrics import exposition, lacking
 from rtx.show.page.shot import Hello, Picture, Shot
-from rtx.show.steering import Explaining, Steering, Wish
+from rtx.show.steering import Explaining, Wish
 from rtx.show.view import Look, View
 
 MAX_VIEWERS = 64
@@ -40,6 +45,8 @@ class _Viewer:
         self.seen: dict[str, int] = {}
         self.told: Explaining | None = None
         """What it was told last of what is explained."""
+        self.held: bytes | None = None
+        """A clip that it asked for, and has not been sent yet."""
         self.wake = asyncio.Event()
 
 
@@ -53,16 +60,16 @@ class PageSink:
 
     overlay_ms = 0.0
 
-    def __init__(self, config: Page, cameras: list[str], look: Look, steering: Steering) -> None:
+    def __init__(self, config: Page, cameras: list[str], look: Look, budget_ms: float, asks: Asks) -> None:
         self._listener = listen(config)
-        self.address = url(config, self._listener)
+        self.address = url(config, self._listener.getsockname()[1])
         self._cameras = cameras
-        self._steering = steering
-        hello = Hello(
-            cameras=cameras, explainers=[of.plain for of in DECLARED.values()], labels=steering.labels,
-            opacity=look.opacity, display=look.display,
+        self._asks = asks
+        self._says = Hello(
+            cameras=cameras, explainers=[of.plain for of in DECLARED.values()], labels=asks.steering.labels,
+            opacity=look.opacity, display=look.display, colours=look.colours,
+            budget_ms=budget_ms,
         )  # fmt: skip
-        self._hello = msgspec.json.encode(hello).decode()
         self._newest: dict[str, Shot] = {}
         self._pictures: dict[str, Picture] = {}
         self._numbers = count(1)
@@ -71,7 +78,9 @@ class PageSink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server = uvicorn.Server(
             uvicorn.Config(
-                Guard(self._app()),
+                Guard(self._app(), config),
+                ssl_certfile=config.certificate if certified(config) else None,
+                ssl_keyfile=config.key,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -85,7 +94,7 @@ class PageSink:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="page", daemon=True)
 
     def start(self) -> None:
-        self._steering.listeners.append(self._tell)
+        self._asks.steering.listeners.append(self._tell)
         self._thread.start()
 
     def show(self, view: View) -> None:
@@ -128,10 +137,32 @@ class PageSink:
             Route("/" if path.name == "index.html" else f"/{path.name}", _file(path))
             for path in sorted(_STATIC.iterdir())
         ]
-        return Starlette(routes=[*routes, WebSocketRoute("/ws", self._view)])
+        told = [
+            Route("/metrics", self._metrics), Route("/healthz", self._healthz), Route("/readyz", self._readyz),
+            WebSocketRoute("/ws", self._view),
+        ]  # fmt: skip
+        return Starlette(routes=[*routes, *told])
+
+    async def _metrics(self, request: Request) -> Response:
+        health = self._asks.health.newest
+        if health is None:
+            return PlainTextResponse(f"{lacking(None)}\n", status_code=503)
+        return Response(exposition(health, self.status()), media_type=CONTENT_TYPE_LATEST)
+
+    async def _healthz(self, request: Request) -> Response:
+        heard = self._asks.health.newest is not None
+        return PlainTextResponse("ok\n" if heard else f"{lacking(None)}\n", status_code=200 if heard else 503)
+
+    async def _readyz(self, request: Request) -> Response:
+        why = lacking(self._asks.health.newest)
+        return PlainTextResponse(f"{why or 'ok'}\n", status_code=503 if why else 200)
+
+    def _deliver(self, viewer: _Viewer, held: bytes) -> None:
+        viewer.held = held
+        self._tell()
 
     def _tell(self) -> None:
-        """What is explained has changed: nobody should wait for the next view to hear of it."""
+        """Something other than a view has changed: nobody should wait for the next view to hear of it."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -163,11 +194,15 @@ class PageSink:
 
     async def _answer(self, socket: WebSocket, viewer: _Viewer) -> None:
         try:
-            await socket.send_text(self._hello)
+            says = msgspec.structs.replace(self._says, may_steer=_may_steer(socket))
+            await socket.send_text(msgspec.json.encode(says).decode())
             while True:
-                if (state := self._steering.state) != viewer.told:
+                if (state := self._asks.steering.state) != viewer.told:
                     viewer.told = state
                     await socket.send_text(msgspec.json.encode(state).decode())
+                if viewer.held is not None:
+                    held, viewer.held = viewer.held, None
+                    await socket.send_bytes(held)
                 news = self._news(viewer) if viewer.credit else []
                 if not news:
                     await viewer.wake.wait()
@@ -196,12 +231,28 @@ class PageSink:
                 viewer.wake.set()
                 continue
             try:
-                self._steering.ask(msgspec.json.decode(text or "", type=Wish))
+                wish = msgspec.json.decode(text or "", type=Wish | HoldWish)
+                steers = _may_steer(socket)
+                if isinstance(wish, Wish):
+                    if not steers:
+                        return "this token is only for watching"
+                    self._asks.steering.ask(wish)
+                elif wish.tree and not steers:
+                    viewer.held = to_browser(
+                        wish.camera, "a pyramid takes a pass of its own; your token is for watching"
+                    )
+                    viewer.wake.set()
+                else:
+                    self._asks.holding.ask(viewer, wish, partial(self._deliver, viewer))
             except msgspec.ValidationError as error:
-                self._steering.ask(f"this is nothing that could be explained: {error}")
+                self._asks.steering.ask(f"this is nothing that could be explained: {error}")
             except msgspec.DecodeError:
                 return "unknown request"
         return None
+
+
+def _may_steer(socket: WebSocket) -> bool:
+    return bool(socket.scope[ROLE] == "steer")
 
 
 def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:

@@ -1,5 +1,7 @@
 // The panel in which one chooses what is explained: made from the explainers' declarations, the same for all viewers.
 
+import { element } from "./dom.js";
+
 const SOON_MS = 250; // a slider in motion, or a list that is gone through by keys, asks at most so often
 const READS = {
   features: "Quick: from the classifier's own features",
@@ -194,7 +196,7 @@ export class ExplainPanel {
   /** Ask for this chain; what is asked meanwhile goes instead. */
   ask(chain, wait = 0) {
     const target = this.declared.get(chain[0].name).class_blind ? null : this.kept;
-    this.wish = { chain, target };
+    this.wish = { type: "explain", chain, target };
     if (!wait) clearTimeout(this.soon);
     if (!wait || this.soon === null) {
       this.soon = setTimeout(() => {
@@ -240,10 +242,6 @@ class Scale {
 
 function link(name) {
   return { name, parameters: {} };
-}
-
-function element(kind, properties = {}) {
-  return Object.assign(document.createElement(kind), properties);
 }
 
 function said(value) {

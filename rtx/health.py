@@ -1,0 +1,67 @@
+"""How the processes of a run are: told by the supervisor once a second, read by whoever shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import zmq
+
+from rtx.clock import NS_PER_S, now
+from rtx.link.sockets import Sockets
+
+FRESH_S = 5.0
+"""After so long without a word from the supervisor nothing is known."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One process, over all its lives."""
+
+    name: str
+    role: str
+    camera: str
+    """Of a grabber; empty of others."""
+    running: bool
+    state: str
+    """In words, redacted."""
+    restarts: int
+    counts: dict[str, int]
+    """`NAME`, and `NAME@CAMERA` where a process knows several."""
+    drops: dict[str, int]
+    ages: dict[str, dict[str, Any]]
+    """Histograms (see Ages.plain), named as the counts are."""
+    facts: dict[str, str]
+    cpu_s: float
+    rss_mb: float
+
+
+class Health(msgspec.Struct, frozen=True):
+    """All of them."""
+
+    parts: tuple[Part, ...]
+
+
+def health_address(folder: str) -> str:
+    return f"ipc://{folder}/health"
+
+
+class HealthReader:
+    """The newest word of the supervisor. `step` belongs to one thread; `newest` is there for all."""
+
+    def __init__(self, sockets: Sockets, folder: str):
+        self._socket = sockets.newest(health_address(folder))
+        self._decoder = msgspec.msgpack.Decoder(Health)
+        self._heard = 0
+        self._newest: Health | None = None
+
+    def step(self) -> None:
+        try:
+            self._newest = self._decoder.decode(self._socket.recv(zmq.NOBLOCK))
+            self._heard = now()
+        except zmq.Again:
+            return
+
+    @property
+    def newest(self) -> Health | None:
+        """None while nothing is known."""
+        return self._newest if now() - self._heard < FRESH_S * NS_PER_S else None
