@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import traceback
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +34,8 @@ from rtx.nets import cards
 from rtx.process import Report, Start
 from rtx.redact import redact
 
+MOST_HELD = 8
+"""Clips that viewers look at are kept, so many."""
 TURN_S = 0.5
 """Without anything to explain, a choice is taken so often."""
 NICENESS = 5
@@ -84,6 +87,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
             cameras.append(Watched(camera, _window(card, camera, follows), reader, out, clock))
         choices = ChoiceAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "choice", len(cameras))))
         holds = HoldAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "hold", len(cameras) + 1)))
+        holding: deque[Found] = deque(maxlen=MOST_HELD)
         turn = _Turn()
         engine = _Loading(cameras, report, pipeline).load()
         live = sum(watched.camera.pace == "realtime" for watched in cameras)
@@ -100,7 +104,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
             while not stop.is_set():
                 if turn.has_come(report):
                     choices.serve(lambda choice: _choose(choice, engine, cameras, report, pace))
-                holds.answer(lambda wish: _hold(wish, engine, cameras, report))
+                holds.answer(lambda wish: _hold(wish, engine, cameras, holding, report))
                 for name, malformed in (("choice", choices.malformed), ("hold", holds.malformed)):
                     if malformed:
                         report.drops[f"malformed_{name}"] = malformed
@@ -159,13 +163,18 @@ def _choose(choice: Choice, engine: Engine, cameras: list[Watched], report: Repo
     return ""
 
 
-def _hold(wish: Hold, engine: Engine, cameras: list[Watched], report: Report) -> Held:
+def _hold(wish: Hold, engine: Engine, cameras: list[Watched], holding: deque[Found], report: Report) -> Held:
     """The clip that somebody wants to look at closely, as it is; it is not touched by what comes."""
-    found = next((watched.found for watched in cameras if watched.camera.name == wish.camera), None)
-    if found is None:
-        return Held(wish.number, refused=f"no clip of {wish.camera} was explained yet")
-    if not wish.tree:
+    if wish.tree is None:
+        found = next((watched.found for watched in cameras if watched.camera.name == wish.camera), None)
+        if found is None:
+            return Held(wish.number, refused=f"no clip of {wish.camera} was explained yet")
+        holding.append(found)
         return Held(wish.number, held(found))
+    of = wish.camera, *wish.tree
+    found = next((one for one in holding if (one.clip.camera, one.clip.epoch, one.clip.last_seq) == of), None)
+    if found is None:
+        return Held(wish.number, refused="this clip is not kept any more; hold another one")
     report.alive("reading a pyramid")
     try:
         return Held(wish.number, held(found, tree_of(engine, found)))

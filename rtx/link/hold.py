@@ -28,7 +28,7 @@ class HoldAnswer(Answers[Hold]):
 @dataclass
 class _Wish:
     camera: str
-    tree: bool
+    tree: tuple[int, int] | None
     deliver: Deliver
 
 
@@ -43,7 +43,7 @@ class HoldAsk:
         self._asked_at = 0
         self.malformed = 0
 
-    def ask(self, viewer: Hashable, camera: str, tree: bool, deliver: Deliver) -> None:
+    def ask(self, viewer: Hashable, camera: str, tree: tuple[int, int] | None, deliver: Deliver) -> None:
         """`deliver` is called in `step`."""
         self._waiting[viewer] = _Wish(camera, tree, deliver)
 

@@ -233,8 +233,8 @@ class Hold(msgspec.Struct, frozen=True):
 
     number: Count
     camera: Text
-    tree: bool = False
-    """With its Class Feature Pyramid, which takes a pass of its own."""
+    tree: tuple[Count, Count] | None = None
+    """Epoch and last frame of the clip that it has already: now with its Class Feature Pyramid, which takes a pass."""
 
 
 class TreeLayer(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtx.clock import ms
 from rtx.link.hold import HoldAsk
-from rtx.link.wire import Explanation, HeldClip, RelevanceMap, TopClass
+from rtx.link.wire import Count, Explanation, HeldClip, RelevanceMap, TopClass
 from rtx.show.overlay import every_frame, levels
 
 POINTS = 28
@@ -25,8 +25,8 @@ class HoldWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="hol
     """What a viewer asks for."""
 
     camera: str
-    tree: bool = False
-    """With the Class Feature Pyramid."""
+    tree: tuple[Count, Count] | None = None
+    """Epoch and last frame of the clip that it has already, now with the Class Feature Pyramid."""
 
 
 class TreeHeader(msgspec.Struct, frozen=True):

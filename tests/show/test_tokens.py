@@ -113,7 +113,7 @@ def test_who_may_watch_may_not_steer(locked: PageSink, tokens: tuple[str, Tokens
     with connect(locked.address.replace("http", "ws") + "ws", additional_headers=headers) as line:
         assert not json.loads(line.recv(timeout=5))["may_steer"]
         line.recv(timeout=5)  # What is explained.
-        line.send(json.dumps({"type": "hold", "camera": "hall", "tree": True}))
+        line.send(json.dumps({"type": "hold", "camera": "hall", "tree": [1, 2]}))
         assert b"for watching" in line.recv(timeout=5)
         line.send(json.dumps({"type": "explain", "chain": [{"name": "ksigma"}]}))
         with pytest.raises(ConnectionClosed) as closed:

@@ -237,7 +237,7 @@ class PageSink:
                     if not steers:
                         return "this token is only for watching"
                     self._asks.steering.ask(wish)
-                elif wish.tree and not steers:
+                elif wish.tree is not None and not steers:
                     viewer.held = to_browser(
                         wish.camera, "a pyramid takes a pass of its own; your token is for watching"
                     )

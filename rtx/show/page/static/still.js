@@ -49,7 +49,8 @@ export class Still {
 
   climb() {
     this.say("One pass more, to read the layers…");
-    if (!this.send({ type: "hold", camera: this.camera, tree: true })) this.say("There is no connection to rtx.", "bad");
+    const { epoch, last_seq: last } = this.clip;
+    if (!this.send({ type: "hold", camera: this.camera, tree: [epoch, last] })) this.say("There is no connection to rtx.", "bad");
   }
 
   say(words, level = "wait") {
@@ -75,11 +76,12 @@ export class Still {
     const pictures = await Promise.all(jpegs.map((jpeg) => createImageBitmap(jpeg, { colorSpaceConversion: "none" })));
     if (arrival !== this.arrivals) return;
     this.clip?.pictures.forEach((picture) => picture.close());
+    const same = this.clip?.epoch === header.epoch && this.clip.last_seq === header.last_seq;
     this.clip = { ...header, heats, layers, pictures };
     this.node.classList.remove("empty");
     this.say("");
     this.describe();
-    this.go(pictures.length - 1);
+    this.go(same ? this.at : hottest(heats));
     this.paint();
   }
 
@@ -193,6 +195,12 @@ export class Still {
     heat.take(values, [height, width], "");
     heat.draw(context, all, all);
   }
+}
+
+/** The frame with the strongest evidence; the newest where there is none. */
+function hottest(heats) {
+  const highest = heats.map((values) => Math.max(...values));
+  return Math.max(...highest) ? highest.indexOf(Math.max(...highest)) : heats.length - 1;
 }
 
 function since(before) {
