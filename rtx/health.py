@@ -9,6 +9,7 @@ import zmq
 
 from rtx.clock import NS_PER_S, now
 from rtx.link.sockets import Sockets
+from rtx.roster import Seat
 
 FRESH_S = 5.0
 """After so long without a word from the supervisor nothing is known."""
@@ -36,9 +37,14 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """All of them."""
+    """All of them, and the cameras of the run."""
 
     parts: tuple[Part, ...]
+    seats: tuple[Seat, ...] = ()
+    answered: int = 0
+    """The number of the last wish about cameras that was heard."""
+    refused: str = ""
+    """Why that was not done."""
 
 
 def health_address(folder: str) -> str:
@@ -60,6 +66,11 @@ class HealthReader:
             self._heard = now()
         except zmq.Again:
             return
+
+    @property
+    def seats(self) -> tuple[Seat, ...] | None:
+        """The cameras of the run; None while nothing is known."""
+        return None if self._newest is None else self._newest.seats
 
     @property
     def newest(self) -> Health | None:

@@ -23,6 +23,7 @@ from rtx.link.sockets import Sockets, check_endpoint, drain, private_folder, rea
 from rtx.measure.ages import Ages
 from rtx.process import TERMINATED, USER_ERROR, Role, Start, Status, status_address
 from rtx.redact import redact
+from rtx.roster import Numbered, Roster, wish_address
 
 RESTARTS_A_MINUTE = 5
 SILENT_S = 5.0
@@ -50,6 +51,9 @@ class Child:
     died_at: deque[int] = field(default_factory=lambda: deque(maxlen=RESTARTS_A_MINUTE))
     ended: bool = False
     """It has finished its work, or was given up."""
+    resting: bool = False
+    """Nobody wants it at present: its camera is paused, or was removed."""
+    told_to_end_at: int = 0
     why: str = ""
     """What is to be said of it beyond its own words."""
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=40))
@@ -89,6 +93,7 @@ class Supervisor:
     def __init__(self, pipeline: Pipeline, own_reader: bool = False):
         """With `own_reader` the caller reads frames and maps itself, from `folder`, and there is no display."""
         self.pipeline = pipeline
+        self.roster = Roster(pipeline)
         link = pipeline.link
         check_endpoint("link.frames", link.frames, link.keys)
         check_endpoint("link.maps", link.maps, link.keys)
@@ -111,6 +116,7 @@ class Supervisor:
             _check_parts(pipeline)
         self.started_at = now()
         self._told_at = 0
+        self._at_first = len(pipeline.camera)
         self._stack = contextlib.ExitStack()
         self._log: deque[str] = deque(maxlen=200)
 
@@ -120,6 +126,7 @@ class Supervisor:
             self._sockets = self._stack.enter_context(Sockets())
             self._statuses = self._sockets.collect(status_address(self.folder))
             self._publisher = self._sockets.publish(health_address(self.folder))
+            self._wishes = self._sockets.collect(wish_address(self.folder))
             self._stack.callback(self._stop_all)
             for child in self.children:
                 self._start(child)
@@ -138,19 +145,58 @@ class Supervisor:
         with contextlib.suppress(zmq.ZMQError):
             self._statuses.poll(int(wait_s * 1000))
         self._hear()
+        wished = self._listen()
         for child in self.children:
             if not child.ended:
                 self._look_after(child)
-        if now() - self._told_at > TELL_S * NS_PER_S:
+        if wished or now() - self._told_at > TELL_S * NS_PER_S:
             self._told_at = now()
             self._publisher.send(msgspec.msgpack.encode(self.health()), zmq.NOBLOCK)
-        grabbers = [child for child in self.children if child.role == "grabber"]
+        grabbers = [child for child in self.children if child.role == "grabber" and not child.resting]
         over = bool(grabbers) and all(child.ended for child in grabbers)
         return not over and not any(c.ended for c in self.children if c.role == "display")
 
     def health(self) -> Health:
         """How all processes are, over all their lives."""
-        return Health(tuple(map(self._part, self.children)))
+        parts = tuple(self._part(child) for child in self.children if not child.resting)
+        return Health(parts, self.roster.seats, self.roster.answered, self.roster.refused)
+
+    def _listen(self) -> bool:
+        """Do what is wished about cameras. True where anything was."""
+        wishes = drain(self._wishes)
+        for data in wishes:
+            self.roster.take(msgspec.msgpack.decode(data, type=Numbered))
+        if wishes and "capture" in self.pipeline.link.parts:
+            self._seat()
+        return bool(wishes)
+
+    def _seat(self) -> None:
+        """A grabber for each camera that is wanted, and none for others."""
+        self.pipeline = msgspec.structs.replace(self.pipeline, camera=self.roster.pipeline.camera)
+        wanted = {seat.index: seat for seat in self.roster.seats if not seat.paused}
+        known = {child.index: child for child in self.children if child.role == "grabber"}
+        for index, child in known.items():
+            if index not in wanted and not child.resting:
+                child.resting, child.why = True, "paused"
+                if child.process is not None:
+                    child.process.terminate()
+                    child.told_to_end_at = now()
+        for index, seat in wanted.items():
+            if index not in known:
+                child = Child("grabber", f"grabber {seat.camera.name}", index)
+                self.children.append(child)
+                self._start(child)
+            elif known[index].resting and not known[index].ended:
+                self._wake(known[index])
+
+    def _wake(self, child: Child) -> None:
+        if child.process is not None and child.process.poll() is None:
+            child.process.kill()  # It was told to end and has not done so yet.
+            child.process.wait()
+        if child.status:
+            child.past.append(child.status)
+        child.resting = False
+        self._start(child)
 
     def _part(self, child: Child) -> Part:
         counts, drops, ages = Counter[str](), Counter[str](), dict[str, Ages]()
@@ -208,6 +254,10 @@ class Supervisor:
     def _look_after(self, child: Child) -> None:
         assert child.process is not None
         code = child.process.poll()
+        if child.resting:
+            if code is None and now() - child.told_to_end_at > STOP_S * NS_PER_S:
+                child.process.kill()
+            return
         if code is None:
             self._check_alive(child)
             return
@@ -219,8 +269,8 @@ class Supervisor:
             child.listener.join(1.0)  # Its last line is read there.
         last = child.errors[-1] if child.errors else f"exit code {code}"
         if code == USER_ERROR:
-            child.ended = True
-            raise UserError(last)
+            self._give_up(child, last)
+            return
         told = child.errors and code not in (TERMINATED,) and code > 0
         self._again(child, f"died ({_how(code)})" + (f": {last}" if told else ""))
 
@@ -240,9 +290,10 @@ class Supervisor:
         if len(child.died_at) == RESTARTS_A_MINUTE and child.died_at[0] > minute_ago:
             trace = "\n".join(child.errors)
             self._log.append(f"{child.name} {why}\n{trace}")
-            raise UserError(
-                f"{child.name} {why}; it was restarted {RESTARTS_A_MINUTE} times within a minute, giving up"
+            self._give_up(
+                child, f"{child.name} {why}; it was restarted {RESTARTS_A_MINUTE} times within a minute, giving up"
             )
+            return
         child.died_at.append(now())
         if child.status:
             child.past.append(child.status)
@@ -251,6 +302,14 @@ class Supervisor:
         child.restarts += 1
         self._log.append(f"{child.name} {why}; restarted")
         self._start(child)
+
+    def _give_up(self, child: Child, why: str) -> None:
+        """The run cannot go on; but without a camera that was added later it can. UserError."""
+        child.ended = True
+        if child.role != "grabber" or child.index < self._at_first:
+            raise UserError(why)
+        child.why = self.roster.trouble[child.index] = redact(why)
+        self._log.append(f"{child.name}: {child.why}")
 
     def _as_chosen(self, worker: Child) -> None:
         """What viewers have chosen meanwhile outlives the worker that was told."""

@@ -29,7 +29,9 @@ class Pace(Generic[T]):
     """Told what was explained and when; says who is next. Times are monotonic ns."""
 
     def __init__(self, engine: Engine, settings: config.Budget, cameras: int, report: Report):
-        self._engine, self._settings, self._cameras, self._report = engine, settings, cameras, report
+        self._engine, self._settings, self._report = engine, settings, report
+        self.cameras = cameras
+        """Live ones that take turns."""
         self._started_at = now()
         self._steps: list[str] = []
         self._rest_until = 0
@@ -47,14 +49,14 @@ class Pace(Generic[T]):
             return list(due)
         if now() < self._rest_until:
             return []
-        return sorted(due, key=lambda one: one.tried_at)[: -(-self._cameras // 2)]
+        return sorted(due, key=lambda one: one.tried_at)[: -(-self.cameras // 2)]
 
     def explained(self, clips: Sequence[Clip], began: int) -> bool:
         """Heatmaps of these clips went out, in a batch that began then. True where the rung has changed."""
         at = now()
         for clip in clips:
             self._budget.explained(clip.camera, clip.t_frames[-1], at, clip.since)
-        self._rest_until = 2 * at - began if self._cameras == 1 else 0
+        self._rest_until = 2 * at - began if self.cameras == 1 else 0
         words = self._budget.step(at)
         if words is None:
             return False

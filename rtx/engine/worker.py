@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,6 +25,7 @@ from rtx.engine.window import Clip, Window
 from rtx.errors import UserError
 from rtx.explain.chain import chain_for, followed
 from rtx.explain.steps import Memory
+from rtx.health import HealthReader
 from rtx.link.choice import ChoiceAnswer
 from rtx.link.frames import Frame, FrameReader
 from rtx.link.hold import HoldAnswer
@@ -33,6 +35,7 @@ from rtx.link.wire import CameraState, Choice, Explanation, Handled, Held, Hold,
 from rtx.nets import cards
 from rtx.process import Report, Start
 from rtx.redact import redact
+from rtx.roster import Seat
 
 MOST_HELD = 8
 """Clips that viewers look at are kept, so many."""
@@ -42,10 +45,11 @@ NICENESS = 5
 """Below grabber and display: a frame shown late is seen at once, an explanation 20 ms later is not."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Watched:
     """One camera as the worker knows it."""
 
+    index: int
     camera: Camera
     window: Window | Stream
     reader: FrameReader
@@ -77,14 +81,17 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
         card = cards.card(pipeline.worker.model, pipeline.worker.layer)
         chain, _ = chain_for(pipeline.worker.explainer, pipeline.worker.target, card.labels)
         follows = followed(card, chain, pipeline.worker.continual)
-        cameras = []
-        for index, camera in enumerate(pipeline.camera):
+
+        def watched(index: int, camera: Camera) -> Watched:
             clock = None
             if pipeline.link.maps != "ipc":
                 clock = ClockAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "maps-clock", index)))
             reader = FrameReader(sockets, pipeline.link, start.folder, index)
             out = sockets.publish(endpoint(pipeline.link.maps, start.folder, "maps", index))
-            cameras.append(Watched(camera, _window(card, camera, follows), reader, out, clock))
+            return Watched(index, camera, _window(card, camera, follows), reader, out, clock)
+
+        cameras = [watched(index, camera) for index, camera in enumerate(pipeline.camera)]
+        health = HealthReader(sockets, start.folder)
         choices = ChoiceAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "choice", len(cameras))))
         holds = HoldAnswer(sockets.answer(endpoint(pipeline.link.maps, start.folder, "hold", len(cameras) + 1)))
         holding: deque[Found] = deque(maxlen=MOST_HELD)
@@ -108,6 +115,10 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
                 for name, malformed in (("choice", choices.malformed), ("hold", holds.malformed)):
                     if malformed:
                         report.drops[f"malformed_{name}"] = malformed
+                health.step()
+                follows = engine.follows
+                if health.seats is not None and _seat(cameras, health.seats, watched):
+                    pace.cameras = sum(one.camera.pace == "realtime" for one in cameras)
                 step(engine, cameras, report, pace)
                 if not feeder.is_alive():
                     raise RuntimeError("the thread that takes frames has ended")
@@ -122,6 +133,17 @@ def _window(card: cards.Card, camera: Camera, follows: bool) -> Window | Stream:
     if follows:
         return Stream(card.clip, camera.roi, camera.fit)
     return Window(card.clip, camera.roi, camera.fit, with_flow=card.flow is not None)
+
+
+def _seat(cameras: list[Watched], seats: tuple[Seat, ...], watched: Callable[[int, Camera], Watched]) -> bool:
+    """Watch the cameras that have a seat, and no others; in place. True where that is a change."""
+    known = {one.index: one for one in cameras}
+    if known.keys() == {seat.index for seat in seats}:
+        return False
+    for index in known.keys() - {seat.index for seat in seats}:
+        known[index].out.close(0)  # Its reader is closed by the thread that reads.
+    cameras[:] = [known.get(seat.index) or watched(seat.index, seat.camera) for seat in seats]
+    return True
 
 
 class _Turn:
@@ -320,24 +342,35 @@ def _collecting(cameras: list[Watched]) -> str:
 
 def _feed(cameras: list[Watched], arrived: threading.Event, ended: threading.Event, report: Report) -> None:
     """Each camera's newest frame into its window, resized once."""
-    poller = zmq.Poller()
-    for watched in cameras:
-        poller.register(watched.reader.socket, zmq.POLLIN)
-        if watched.reader.offset is not None:
-            poller.register(watched.reader.offset.socket, zmq.POLLIN)
+    poller, heard = zmq.Poller(), list[Watched]()
     while not ended.is_set():
+        present = list(cameras)
+        if present != heard:
+            for watched in heard:
+                if watched not in present:
+                    watched.reader.close()
+            poller, heard = _poller(present), present
         poller.poll(100)
-        for watched in cameras:
+        for watched in present:
             taken = watched.reader.take()
             if isinstance(taken, CameraState) and taken.state != "live":
                 watched.window.empty()
             if isinstance(taken, Frame) and watched.reader.ready:
                 _keep(watched, taken, report)
                 arrived.set()
-        for cause in {cause for watched in cameras for cause in watched.reader.drops}:
-            report.drops[cause] = sum(watched.reader.drops[cause] for watched in cameras)
-        if overload := sum(watched.window.overload for watched in cameras):
+        for cause in {cause for watched in present for cause in watched.reader.drops}:
+            report.drops[cause] = sum(watched.reader.drops[cause] for watched in present)
+        if overload := sum(watched.window.overload for watched in present):
             report.drops["overload"] = overload
+
+
+def _poller(cameras: list[Watched]) -> zmq.Poller:
+    poller = zmq.Poller()
+    for watched in cameras:
+        poller.register(watched.reader.socket, zmq.POLLIN)
+        if watched.reader.offset is not None:
+            poller.register(watched.reader.offset.socket, zmq.POLLIN)
+    return poller
 
 
 def _keep(watched: Watched, frame: Frame, report: Report) -> None:

@@ -199,6 +199,8 @@ class FrameReader:
         )
 
     def close(self) -> None:
+        """Belongs to the thread that takes frames."""
+        self.socket.close(0)
         if self._ring is not None:
             self._ring.close()
             self._ring = None

@@ -54,9 +54,12 @@ def read_keys(path: str) -> Keys:
 
 
 def endpoint(base: str, folder: str, kind: Kind, index: int) -> str:
-    """Where camera number `index` is spoken of: a socket file, or a port counted from `base` (tcp://HOST:PORT)."""
+    """Where camera number `index` is spoken of: a socket file, or a port counted from `base` (tcp://HOST:PORT).
+
+    What is spoken of all cameras has the ports after theirs.
+    """
     if base == "ipc":
-        return f"ipc://{folder}/{kind}-{index}"
+        return f"ipc://{folder}/{kind}" if kind in ("choice", "hold") else f"ipc://{folder}/{kind}-{index}"
     head, _, port = base.rpartition(":")
     return f"{head}:{int(port) + 2 * index + kind.endswith('clock')}"
 

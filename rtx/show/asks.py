@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from rtx.health import HealthReader
 from rtx.show.holding import Holding
+from rtx.show.seating import Seating
 from rtx.show.steering import Steering
 
 
@@ -16,6 +17,8 @@ class Asks(NamedTuple):
     """What is explained."""
     holding: Holding
     """A clip, to be looked at closely."""
+    seating: Seating
+    """The cameras."""
     health: HealthReader
     """How the run's processes are."""
 
@@ -23,3 +26,4 @@ class Asks(NamedTuple):
         self.steering.step()
         self.holding.step()
         self.health.step()
+        self.seating.step()

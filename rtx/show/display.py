@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 
 import cv2
 
@@ -12,8 +13,10 @@ from rtx.link.choice import ChoiceAsk
 from rtx.link.hold import HoldAsk
 from rtx.link.sockets import Sockets, endpoint, read_keys
 from rtx.process import Report, Start
+from rtx.roster import wish_address
 from rtx.show.asks import Asks
 from rtx.show.holding import Holding
+from rtx.show.seating import Seating
 from rtx.show.sinks import Sink, open_sinks
 from rtx.show.steering import Steering
 from rtx.show.view import View
@@ -35,7 +38,9 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
             cameras, maps = len(pipeline.camera), pipeline.link.maps
             choices = ChoiceAsk(sockets.ask(endpoint(maps, start.folder, "choice", cameras)))
             holds = HoldAsk(sockets.ask(endpoint(maps, start.folder, "hold", cameras + 1)))
-        asks = Asks(Steering(choices, pipeline.worker), Holding(holds), HealthReader(sockets, start.folder))
+        health = HealthReader(sockets, start.folder)
+        seating = Seating(sockets.send_to(wish_address(start.folder)), health)
+        asks = Asks(Steering(choices, pipeline.worker), Holding(holds), seating, health)
         sinks = open_sinks(pipeline, start.restarts, asks)
         try:
             _show(viewer, sinks, asks, pipeline.link.frames, stop, report)
@@ -45,11 +50,14 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
 
 
 def _show(viewer: Viewer, sinks: list[Sink], asks: Asks, frames: str, stop: threading.Event, report: Report) -> None:
-    shown_at = {camera.camera.name: now() for camera in viewer.cameras}
+    shown_at = defaultdict[str, int](now)
     measured_from: int | None = None
     waiting = "waiting for a first frame" + ("" if frames == "ipc" else f" from {frames}: same keys on both hosts?")
     while not stop.is_set():
         asks.step()
+        if asks.seating.seats is not None and viewer.follow(asks.seating.seats):
+            for sink in sinks:
+                sink.follow([camera.camera.name for camera in viewer.cameras])
         for view in viewer.views(100):
             asks.steering.step(view)
             for sink in sinks:

@@ -37,6 +37,9 @@ class Sink(Protocol):
     def refresh(self, view: View) -> None:
         """The last frame once more: its states and ages have changed, its picture has not."""
 
+    def follow(self, cameras: list[str]) -> None:
+        """From now on it is these that are shown."""
+
     def quit(self) -> bool:
         """True when the user wants to end."""
 
@@ -51,6 +54,9 @@ class Composing:
 
     def __init__(self, look: Look):
         self._look = look
+
+    def follow(self, cameras: list[str]) -> None:
+        """Whatever is shown is drawn."""
 
     def _compose(self, view: View, truth: bool = False) -> NDArray[np.uint8]:
         began = now()
@@ -115,6 +121,7 @@ class FileSink(Composing):
 
     def __init__(self, path: Path, look: Look, cameras: list[str], restarts: int):
         self._paths = {name: file_of(path, name, len(cameras), restarts) for name in cameras}
+        self._path, self._restarts = path, restarts
         super().__init__(look)
         self._writers: dict[str, Mp4] = {}
 
@@ -123,6 +130,11 @@ class FileSink(Composing):
             height, width = view.image.shape[:2]
             self._writers[view.camera] = Mp4(self._paths[view.camera], height, width)
         self._writers[view.camera].add(self._compose(view), view.t_capture)
+
+    def follow(self, cameras: list[str]) -> None:
+        """Who comes later gets a file with its name."""
+        for name in cameras:
+            self._paths.setdefault(name, file_of(self._path, name, 2, self._restarts))
 
     def refresh(self, view: View) -> None:
         return

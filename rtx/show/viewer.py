@@ -20,6 +20,7 @@ from rtx.link.sockets import Sockets, endpoint
 from rtx.link.wire import BadMessage, CameraState, Explanation, Handled, Shown, WorkerState, pack, unpack_map
 from rtx.measure.localisation import SIDE, Hits, judge, named_rightly
 from rtx.nets import cards
+from rtx.roster import Seat
 from rtx.show.overlay import LiveScale, beside_of, heat_of, newest_frame
 from rtx.show.view import Heat, View
 
@@ -44,10 +45,13 @@ class CameraViewer:
     """One camera as the display knows it."""
 
     def __init__(
-        self, sockets: Sockets, pipeline: Pipeline, folder: str, index: int, scale: LiveScale, took: Took = nobody
+        self, sockets: Sockets, pipeline: Pipeline, folder: str, index: int, camera: Camera, scale: LiveScale,
+        took: Took = nobody,
     ):  # fmt: skip
         self._took = took
-        self.camera: Camera = pipeline.camera[index]
+        self.index, self.camera = index, camera
+        self.rests = ""
+        """Why it gives no pictures, where somebody wanted that or it was given up."""
         self.frames = FrameReader(sockets, pipeline.link, folder, index)
         self.maps = sockets.newest(endpoint(pipeline.link.maps, folder, "maps", index))
         self.drops: Counter[str] = Counter()
@@ -182,7 +186,7 @@ class CameraViewer:
         """Of the same run of frames, of the same size, and told in a clock that is known."""
         same_size = (explanation.height, explanation.width) == base.image.shape[:2]
         known = self._maps_clock is None or self._maps_clock.known
-        return explanation.epoch == base.epoch and same_size and known
+        return explanation.epoch == base.epoch and same_size and known and not self.rests
 
     def _maps_offset(self) -> int:
         """Times in explanations are in the worker's clock."""
@@ -191,7 +195,13 @@ class CameraViewer:
     def _maps_uncertainty_ms(self) -> float:
         return self._maps_clock.uncertainty / 1e6 if self._maps_clock is not None else 0.0
 
+    def close(self) -> None:
+        self.frames.close()
+        self.maps.close(0)
+
     def _camera_words(self) -> str:
+        if self.rests:
+            return self.rests
         if self._state is None or self._state.state == "live":
             return "live"
         if self._state.state == "lost":
@@ -199,6 +209,8 @@ class CameraViewer:
         return self._state.state
 
     def _worker_words(self) -> str:
+        if self.rests:
+            return ""
         silent = (now() - self._heard) / NS_PER_S
         if not self._explained_here:
             return "no worker on this host"
@@ -231,13 +243,35 @@ class Viewer:
     def __init__(
         self, sockets: Sockets, pipeline: Pipeline, folder: str, took: Took = nobody
     ):  # fmt: skip
-        scale, cameras = LiveScale(), range(len(pipeline.camera))
-        self.cameras = [CameraViewer(sockets, pipeline, folder, index, scale, took) for index in cameras]
-        self._poller = zmq.Poller()
+        scale = LiveScale()
+
+        def watch(index: int, camera: Camera) -> CameraViewer:
+            return CameraViewer(sockets, pipeline, folder, index, camera, scale, took)
+
+        self._watch = watch
+        self.cameras = [watch(*of) for of in enumerate(pipeline.camera)]
+        self._poller = self._new_poller()
+
+    def follow(self, seats: tuple[Seat, ...]) -> bool:
+        """View the cameras that have a seat, and no others. True where that is a change."""
+        known = {camera.index: camera for camera in self.cameras}
+        changed = known.keys() != {seat.index for seat in seats}
+        if changed:
+            for index in known.keys() - {seat.index for seat in seats}:
+                known[index].close()
+            self.cameras = [known.get(seat.index) or self._watch(seat.index, seat.camera) for seat in seats]
+            self._poller = self._new_poller()
+        for camera, seat in zip(self.cameras, seats, strict=True):
+            camera.rests = f"given up: {seat.trouble}" if seat.trouble else "paused" if seat.paused else ""
+        return changed
+
+    def _new_poller(self) -> zmq.Poller:
+        poller = zmq.Poller()
         for camera in self.cameras:
-            self._poller.register(camera.frames.socket, zmq.POLLIN)
+            poller.register(camera.frames.socket, zmq.POLLIN)
             if camera.camera.pace == "every":
-                self._poller.register(camera.maps, zmq.POLLIN)
+                poller.register(camera.maps, zmq.POLLIN)
+        return poller
 
     def views(self, timeout_ms: int) -> list[View]:
         """Views of the cameras that have a new frame; empty when the time is up."""

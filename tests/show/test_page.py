@@ -42,6 +42,7 @@ from rtx.show.overlay import DIM, draw_focus, draw_heat
 from rtx.show.page import PageSink, check_address
 from rtx.show.page import shot as shot_module
 from rtx.show.page import sink as sink_module
+from rtx.show.seating import Seating
 from rtx.show.steering import Link, Steering
 from rtx.show.view import Heat, Look, View
 from tests.browser import MISSING, chromium, until
@@ -63,13 +64,16 @@ class Known:
 
     def __init__(self, newest: Health | None = None):
         self.newest = newest
+        self.seats = None if newest is None else newest.seats
 
     def step(self) -> None:
         return
 
 
 def asks(steering: Steering | None = None, holding: Holding | None = None, health: Health | None = None) -> Asks:
-    return Asks(steering or Steering(None, Worker(model="figures")), holding or Holding(None), Known(health))  # type: ignore[arg-type]
+    known = Known(health)
+    steering, holding = steering or Steering(None, Worker(model="figures")), holding or Holding(None)
+    return Asks(steering, holding, Seating(None, known), known)  # type: ignore[arg-type]
 
 
 def plain(height: int = 720, width: int = 1280) -> Image:
@@ -203,9 +207,12 @@ def quiet(page: Page) -> None:
 
 def canvas(page: Page, camera: str = "hall") -> Image:
     """The pixels of a tile's canvas: H W 3, BGR."""
-    url = page.evaluate(
-        "name => document.querySelector(`[data-camera='${name}'] canvas`).toDataURL('image/png')", camera
-    )
+    return canvas_of(page, f"[data-camera='{camera}'] canvas")
+
+
+def canvas_of(page: Page, selector: str) -> Image:
+    """The pixels of a canvas: H W 3, BGR."""
+    url = page.evaluate("selector => document.querySelector(selector).toDataURL('image/png')", selector)
     image = cv2.imdecode(np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     return np.asarray(image, np.uint8)
@@ -756,7 +763,7 @@ def test_keyboard_and_names_for_screen_readers(serve: Serve, page: Page) -> None
     sink = serve()
     visit(page, sink)
     shown(page, sink, view())
-    for name in ("overlay", "focus", "explain", "look", "opacity", "help"):
+    for name in ("overlay", "focus", "explain", "cameras", "look", "opacity", "help"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == name
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"

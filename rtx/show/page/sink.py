@@ -20,13 +20,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rtx.config import Page
 from rtx.explain.registry import DECLARED
+from rtx.roster import CameraWish
 from rtx.show.asks import Asks
 from rtx.show.holding import HoldWish, to_browser
 from rtx.show.page.address import certified, listen, url
 from rtx.show.page.guard import ROLE, Guard
 from rtx.show.page.metrics import exposition, lacking
 from rtx.show.page.shot import Hello, Picture, Shot
-from rtx.show.steering import Explaining, Wish
+from rtx.show.steering import Wish
 from rtx.show.view import Look, View
 
 MAX_VIEWERS = 64
@@ -43,8 +44,8 @@ class _Viewer:
     def __init__(self) -> None:
         self.credit = 0
         self.seen: dict[str, int] = {}
-        self.told: Explaining | None = None
-        """What it was told last of what is explained."""
+        self.told: dict[type, object] = {}
+        """What it was told last, of each kind."""
         self.held: bytes | None = None
         """A clip that it asked for, and has not been sent yet."""
         self.wake = asyncio.Event()
@@ -94,7 +95,8 @@ class PageSink:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="page", daemon=True)
 
     def start(self) -> None:
-        self._asks.steering.listeners.append(self._tell)
+        for told in (self._asks.steering, self._asks.seating):
+            told.listeners.append(self._tell)
         self._thread.start()
 
     def show(self, view: View) -> None:
@@ -112,6 +114,13 @@ class PageSink:
     def refresh(self, view: View) -> None:
         """The last frame with new states and ages: sent like a new one, its JPEG made already."""
         self.show(view)
+
+    def follow(self, cameras: list[str]) -> None:
+        """Viewers hear of it by what they are told of the cameras."""
+        self._cameras, self._says = cameras, msgspec.structs.replace(self._says, cameras=cameras)
+        for gone in self._newest.keys() - set(cameras):
+            self._newest.pop(gone, None)
+            self._pictures.pop(gone, None)
 
     def quit(self) -> bool:
         """A page cannot end the run."""
@@ -197,9 +206,10 @@ class PageSink:
             says = msgspec.structs.replace(self._says, may_steer=_may_steer(socket))
             await socket.send_text(msgspec.json.encode(says).decode())
             while True:
-                if (state := self._asks.steering.state) != viewer.told:
-                    viewer.told = state
-                    await socket.send_text(msgspec.json.encode(state).decode())
+                for state in (self._asks.steering.state, self._asks.seating.state):
+                    if state is not None and state != viewer.told.get(type(state)):
+                        viewer.told[type(state)] = state
+                        await socket.send_text(msgspec.json.encode(state).decode())
                 if viewer.held is not None:
                     held, viewer.held = viewer.held, None
                     await socket.send_bytes(held)
@@ -231,12 +241,15 @@ class PageSink:
                 viewer.wake.set()
                 continue
             try:
-                wish = msgspec.json.decode(text or "", type=Wish | HoldWish)
+                wish = msgspec.json.decode(text or "", type=Wish | HoldWish | CameraWish)
                 steers = _may_steer(socket)
-                if isinstance(wish, Wish):
+                if not isinstance(wish, HoldWish):
                     if not steers:
                         return "this token is only for watching"
-                    self._asks.steering.ask(wish)
+                    if isinstance(wish, Wish):
+                        self._asks.steering.ask(wish)
+                    else:
+                        self._asks.seating.ask(wish)
                 elif wish.tree is not None and not steers:
                     viewer.held = to_browser(
                         wish.camera, "a pyramid takes a pass of its own; your token is for watching"

@@ -12,7 +12,7 @@ const SWITCHES = {
   truth: { on: true, off: false },
 };
 
-const PANELS = { explain: "panel", look: "looks" };
+const PANELS = { explain: "panel", look: "looks", cameras: "camera-panel" };
 
 /** Switch what is on off, and what is off on. */
 export function flip(key) {

@@ -1,5 +1,6 @@
 // The live wall: asks for views, draws them, writes what the network says beside them.
 
+import { CameraPanel } from "./cameras.js";
 import { close, disclose, flip, showControls } from "./controls.js";
 import { byId, percent, write } from "./dom.js";
 import { ExplainPanel } from "./explain.js";
@@ -18,10 +19,11 @@ let drawn = 0;
 let budget = Infinity;
 
 const panel = new ExplainPanel(byId("panel"), (wish) => line.send(JSON.stringify(wish)));
+const cameras = new CameraPanel(byId("camera-panel"), (wish) => line.send(JSON.stringify(wish)));
 const still = new Still(byId("still"), (wish) => line.send(JSON.stringify(wish)));
 const line = new Line({
   hello: welcome,
-  told: (state) => panel.show(state),
+  told: (state) => (state.type === "cameras" ? seat(state) : panel.show(state)),
   view: (view, heat, jpeg) => tiles.get(view.camera)?.take(view, heat, jpeg),
   drawn: refresh,
   held: (header, data, begin) => still.show(header, data, begin),
@@ -38,17 +40,37 @@ function welcome(hello) {
   byId("explain").hidden = !hello.may_steer;
   suggest({ opacity: hello.opacity, display: hello.display, colours: hello.colours });
   panel.offer(hello);
+  byId("cameras").hidden = !hello.may_steer;
+  hang(hello.cameras);
+  document.body.classList.remove("offline");
+  notice("");
+}
+
+/** A tile for each of these cameras, in their order, and none for others. */
+function hang(names) {
+  const wall = byId("wall");
   for (const [name, tile] of tiles) {
-    if (hello.cameras.includes(name)) continue;
+    if (names.includes(name)) continue;
+    if (wall.dataset.alone === name) enlarge(null);
     tile.node.remove();
     tiles.delete(name);
   }
-  for (const name of hello.cameras) {
+  for (const name of names) {
     if (!tiles.has(name)) tiles.set(name, newTile(name));
-    byId("wall").append(tiles.get(name).node);
+    if (wall.dataset.alone) tiles.get(name).node.hidden = wall.dataset.alone !== name;
   }
-  document.body.classList.remove("offline");
-  notice("");
+  const nodes = names.map((name) => tiles.get(name).node);
+  if (nodes.some((node, i) => wall.children[i] !== node)) wall.replaceChildren(...nodes);
+}
+
+/** The run has these cameras now. */
+function seat(state) {
+  hang(state.seats.map(({ name }) => name));
+  for (const { name, paused, trouble, state: words } of state.seats) {
+    const why = trouble ? `Given up: ${trouble}` : paused ? "Paused" : `No picture yet${words && words !== "live" ? `: ${words}` : ""}`;
+    write(tiles.get(name).part(".empty"), why);
+  }
+  cameras.show(state);
 }
 
 function newTile(name) {
@@ -147,6 +169,7 @@ listenTo([
   { key: "f", says: "focus: the picture where the evidence is, darkness elsewhere", act: () => flip("display") },
   { key: "t", says: "outlines of what is really there, where that is known", act: () => byId("truth").hidden || flip("truth") },
   { key: "e", says: "choose the explainer and the class to explain", act: () => byId("explain").hidden || disclose("explain") },
+  { key: "k", says: "add, pause and remove cameras", act: () => byId("cameras").hidden || disclose("cameras") },
   { key: "l", says: "colours, threshold, smoothing, light or dark", act: () => disclose("look") },
   { key: /^[1-9]$/, as: "1 … 9", says: "this camera alone", act: (key) => enlarge([...tiles.keys()][key - 1] ?? null) },
   { key: "0", says: "all cameras", act: () => enlarge(null) },

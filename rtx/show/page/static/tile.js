@@ -134,7 +134,7 @@ export class Tile {
     const none = view.top.length > 0 && !view.evidence;
     heat.classList.toggle("none", none);
     if (none) write(heat, "No evidence above threshold");
-    else write(heat, view.target === null ? "" : this.evidence());
+    else write(heat, view.target === null || !view.top.length ? "" : this.evidence());
     this.part("dl").hidden = view.heatmap_age_ms === null;
     this.part(".degraded").hidden = !view.degraded;
     write(this.part(".degraded"), view.degraded ? `To keep within the budget: ${view.degraded}` : "");
