@@ -97,6 +97,39 @@ class Budget(_Struct, frozen=True):
     """Share of them that may be; where there are more, the worker gives up what it can. 1: never."""
 
 
+class Events(_Struct, frozen=True):
+    """What is recorded: actions that last."""
+
+    record: bool = False
+    """All cameras, from the start. It can be switched on for one on the page, too."""
+    folder: str = ""
+    """Where the database and the clips are; empty: in the user's data folder."""
+    classes: tuple[str, ...] = ()
+    """Which are events; empty: all."""
+    threshold: Fraction = 0.6
+    """An event begins with its class this likely..."""
+    release: Fraction = 0.4
+    """...and goes on until it is less likely than this."""
+    on_s: Annotated[float, Meta(ge=0, le=600)] = 0.5
+    """For so long it must have been likely,"""
+    off_s: Annotated[float, Meta(ge=0, le=600)] = 1.0
+    """and for so long unlikely."""
+    before_s: Annotated[float, Meta(ge=0, le=60)] = 3.0
+    """The clip begins so long before it,"""
+    after_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
+    """and ends so long after it."""
+    longest_s: Annotated[float, Meta(ge=1, le=3600)] = 120.0
+    """What lasts longer becomes several events."""
+    keep_days: Positive = 30.0
+    keep_gb: Positive = 10.0
+    free_gb: Annotated[float, Meta(ge=0)] = 0.5
+    """Where less is free on the disk nothing is recorded."""
+    webhook: str | None = None
+    """An address that is told of each event that is over; `env:NAME` reads a variable."""
+    webhook_secret: str | None = None
+    """`env:NAME`: what the message is signed with."""
+
+
 class Link(_Struct, frozen=True):
     """How the parts reach each other. `ipc`: one host, frames in shared memory. `tcp://HOST:PORT`: several hosts."""
 
@@ -121,11 +154,12 @@ class Pipeline(_Struct, frozen=True):
     page: Page = Page()
     show: Show = Show()
     budget: Budget = Budget()
+    events: Events = Events()
     link: Link = Link()
 
 
 _SECTIONS: dict[str, type[_Struct]] = {
-    "camera": Camera, "worker": Worker, "page": Page, "show": Show, "budget": Budget, "link": Link,
+    "camera": Camera, "worker": Worker, "page": Page, "show": Show, "budget": Budget, "events": Events, "link": Link,
 }  # fmt: skip
 
 

@@ -32,10 +32,35 @@ def check_pipeline(pipeline: Pipeline, console: Console) -> None:
             check_keys(camera)
     if "engine" in parts:
         check_worker(pipeline.worker, console)
+    if pipeline.events.record and "show" not in parts:
+        raise UserError("events.record = true: recording belongs where the page is; add 'show' to link.parts")
+    check_events(pipeline)
     if "show" in parts:
         from rtx.show.sinks import check_sinks
 
         check_sinks(pipeline)
+
+
+def check_events(pipeline: Pipeline) -> None:
+    """Raises UserError."""
+    events = pipeline.events
+    if events.release > events.threshold:
+        raise UserError(
+            f"events.release = {events.release:g} is above events.threshold = {events.threshold:g}: an event would end "
+            "as it begins; set release to less"
+        )
+    for key in ("webhook", "webhook_secret"):
+        value = getattr(events, key)
+        if value is not None:
+            named = resolve(value)
+            if key == "webhook" and not named.startswith(("http://", "https://")):
+                raise UserError(f"events.webhook = {redact(value)!r}: expected http:// or https://, or env:NAME")
+            if key == "webhook_secret" and not value.startswith("env:"):
+                raise UserError("events.webhook_secret: a secret does not stand in a file; set it to env:NAME")
+    if events.record:
+        from rtx.events.store import Store, default_folder
+
+        Store(Path(events.folder).expanduser() if events.folder else default_folder()).close()
 
 
 def check_keys(camera: Camera) -> None:

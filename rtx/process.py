@@ -23,7 +23,7 @@ from rtx.link.sockets import Sockets
 from rtx.measure.ages import Ages
 from rtx.redact import redact
 
-Role = Literal["grabber", "worker", "display"]
+Role = Literal["grabber", "worker", "display", "recorder"]
 
 BEAT_S = 0.5
 GRACE_S = 3.0
@@ -167,6 +167,10 @@ def _run(start: Start, stop: threading.Event, report: Report) -> None:
         from rtx.engine.worker import run as run_worker
 
         run_worker(start, stop, report)
+    elif start.role == "recorder":
+        from rtx.events.recorder import run as run_recorder
+
+        run_recorder(start, stop, report)
     else:
         from rtx.show.display import run as run_display
 

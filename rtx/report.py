@@ -188,7 +188,10 @@ def table(run: Supervisor, title: str) -> Table:
         ("MB", "right"),
     ):
         grid.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    about = {"grabber": ("captured", None), "worker": ("explained", "wait"), "display": ("shown", "heatmap")}
+    about = {
+        "grabber": ("captured", None), "worker": ("explained", "wait"), "display": ("shown", "heatmap"),
+        "recorder": ("events", None),
+    }  # fmt: skip
     for child in run.children:
         counted, age = about[child.role]
         summary = child.ages(age).summary() if age else None

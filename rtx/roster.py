@@ -24,6 +24,8 @@ class Seat(msgspec.Struct, frozen=True):
     camera: Camera
     """Its source without passwords: those who read this do not open it."""
     paused: bool = False
+    recording: bool = False
+    """What lasts there is kept as an event."""
     trouble: str = ""
     """Why it was given up."""
 
@@ -31,7 +33,7 @@ class Seat(msgspec.Struct, frozen=True):
 class CameraWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="camera"):
     """What somebody wants to be done about one camera."""
 
-    do: Literal["add", "pause", "resume", "remove"]
+    do: Literal["add", "pause", "resume", "remove", "record", "unrecord"]
     name: Annotated[str, Meta(max_length=200)]
     source: Annotated[str, Meta(max_length=1000)] = ""
     """Of one to be added: a webcam, a stream, the drawn hall; files are named where rtx is started."""
@@ -52,6 +54,7 @@ class Roster:
         """With every camera that ever had a seat, in the order of their numbers."""
         self._paused: set[int] = set()
         self._gone: set[int] = set()
+        self._recorded = set(range(len(pipeline.camera))) if pipeline.events.record else set()
         self.trouble: dict[int, str] = {}
         """Of a camera that was added, why it was given up."""
         self.answered = 0
@@ -66,6 +69,7 @@ class Roster:
                 index,
                 msgspec.structs.replace(camera, source=redact(camera.source)),
                 index in self._paused,
+                index in self._recorded,
                 self.trouble.get(index, ""),
             )
             for index, camera in enumerate(self.pipeline.camera)
@@ -89,10 +93,14 @@ class Roster:
             raise unknown("camera", wish.name, [seat.camera.name for seat in self.seats])
         if wish.do == "remove":
             self._gone.add(found[0])
-        elif wish.do == "pause":
-            self._paused.add(found[0])
+        elif wish.do in ("pause", "resume"):
+            (self._paused.add if wish.do == "pause" else self._paused.discard)(found[0])
+        elif wish.do == "record":
+            if "show" not in self.pipeline.link.parts:
+                raise UserError("recording belongs where the page is; nothing is shown here")
+            self._recorded.add(found[0])
         else:
-            self._paused.discard(found[0])
+            self._recorded.discard(found[0])
 
     def _add(self, name: str, source: str) -> None:
         link = self.pipeline.link
@@ -117,6 +125,8 @@ class Roster:
                 f"a webcam, {', '.join(f'{one}://' for one in SCHEMES)} and scene:hall can be added here; "
                 "a file is named where rtx is started"
             )
+        if self.pipeline.events.record:
+            self._recorded.add(len(self.pipeline.camera))
         self.pipeline = msgspec.structs.replace(self.pipeline, camera=(*self.pipeline.camera, camera))
 
 

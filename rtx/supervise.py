@@ -109,6 +109,9 @@ class Supervisor:
             self.children.append(Child("worker", "worker"))
         if "show" in link.parts and not own_reader:
             self.children.append(Child("display", "display"))
+        self._may_record = "show" in link.parts and not own_reader
+        if pipeline.events.record and self._may_record:
+            self.children.append(Child("recorder", "recorder"))
         if "capture" in link.parts:
             for index, camera in enumerate(pipeline.camera):
                 self.children.append(Child("grabber", f"grabber {camera.name}", index))
@@ -168,6 +171,10 @@ class Supervisor:
             self.roster.take(msgspec.msgpack.decode(data, type=Numbered))
         if wishes and "capture" in self.pipeline.link.parts:
             self._seat()
+        recorded = any(seat.recording for seat in self.roster.seats)
+        if wishes and recorded and self._may_record and not any(of.role == "recorder" for of in self.children):
+            self.children.append(Child("recorder", "recorder"))
+            self._start(self.children[-1])
         return bool(wishes)
 
     def _seat(self) -> None:
@@ -306,9 +313,11 @@ class Supervisor:
     def _give_up(self, child: Child, why: str) -> None:
         """The run cannot go on; but without a camera that was added later it can. UserError."""
         child.ended = True
-        if child.role != "grabber" or child.index < self._at_first:
+        if child.role in ("worker", "display") or (child.role == "grabber" and child.index < self._at_first):
             raise UserError(why)
-        child.why = self.roster.trouble[child.index] = redact(why)
+        child.why = redact(why)
+        if child.role == "grabber":
+            self.roster.trouble[child.index] = child.why
         self._log.append(f"{child.name}: {child.why}")
 
     def _as_chosen(self, worker: Child) -> None:
@@ -322,7 +331,7 @@ class Supervisor:
     def _stop_all(self) -> None:
         """Worker and grabbers first, then the display, so that it can show and write what was left."""
         living = [child for child in self.children if child.process is not None]
-        for wave in (["grabber", "worker"], ["display"]):
+        for wave in (["grabber", "worker"], ["display", "recorder"]):
             _end([child for child in living if child.role in wave])
             with contextlib.suppress(zmq.ZMQError):
                 self._hear()

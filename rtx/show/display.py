@@ -58,6 +58,8 @@ def _show(viewer: Viewer, sinks: list[Sink], asks: Asks, frames: str, stop: thre
         if asks.seating.seats is not None and viewer.follow(asks.seating.seats):
             for sink in sinks:
                 sink.follow([camera.camera.name for camera in viewer.cameras])
+        for camera in viewer.cameras:
+            camera.recorded = camera.recorded and (asks.seating.not_recording or "recording")
         for view in viewer.views(100):
             asks.steering.step(view)
             for sink in sinks:

@@ -225,6 +225,10 @@ def draw_text(image: NDArray[np.uint8], view: View) -> None:
     size = max(0.4, height / 1100)
     line = int(34 * size)
     lines = [(f"{top.label}  {100 * top.p:.0f}%", top.p) for top in view.top[:3]]
+    if view.recorded:
+        on = view.recorded == "recording"
+        cv2.circle(image, (line, line), line // 4, (60, 60, 255) if on else (0, 200, 255), -1, cv2.LINE_AA)
+        _write(image, "REC" if on else f"not recording: {view.recorded}", (line + line // 2, line + line // 4), size)
     y = height - line * (len(lines) + 1) - line // 2
     bottom = image[max(0, y - line // 2) :]
     bottom[:] = cv2.convertScaleAbs(bottom, alpha=0.4)

@@ -23,6 +23,7 @@ class SeatState(msgspec.Struct, frozen=True):
     source: str
     """Without passwords."""
     paused: bool
+    recording: bool
     trouble: str
     state: str
     """In words, of who reads it; for a camera that never gave a picture."""
@@ -36,6 +37,8 @@ class Cameras(msgspec.Struct, frozen=True, tag="cameras"):
     """A wish is on its way."""
     refused: str = ""
     """Why the last one was not done."""
+    not_recording: str = ""
+    """Why nothing is recorded at present, of what should be."""
 
 
 class Seating:
@@ -61,6 +64,15 @@ class Seating:
     def seats(self) -> tuple[Seat, ...] | None:
         """As the supervisor says; None until it was heard."""
         return self._health.seats
+
+    @property
+    def not_recording(self) -> str:
+        """Why nothing is recorded at present; empty where it is, or nobody wants it."""
+        newest = self._health.newest
+        for part in newest.parts if newest is not None else ():
+            if part.role == "recorder":
+                return part.facts.get("trouble", "") if part.running else part.state
+        return ""
 
     def step(self) -> None:
         """Send what was asked for, take what the supervisor says."""
@@ -92,10 +104,11 @@ class Seating:
         newest = self._health.newest
         words = {part.camera: part.state for part in (newest.parts if newest is not None else ()) if part.camera}
         seats = tuple(
-            SeatState(of.camera.name, of.camera.source, of.paused, of.trouble, words.get(of.camera.name, ""))
+            SeatState(name, of.camera.source, of.paused, of.recording, of.trouble, words.get(name, ""))
             for of in self.seats
+            for name in (of.camera.name,)
         )
-        state = Cameras(seats, self._asked_at is not None, self._why)
+        state = Cameras(seats, self._asked_at is not None, self._why, self.not_recording)
         if state != self.state:
             self.state = state
             for listener in self.listeners:

@@ -150,7 +150,7 @@ class FileSink(Composing):
 class Mp4:
     """One H.264 file with the overlay in the picture; variable frame rate, so that no frame is invented or lost."""
 
-    def __init__(self, path: Path, height: int, width: int):
+    def __init__(self, path: Path, height: int, width: int, preset: str = "veryfast"):
         self._path = path
         self._size = (width // 2 * 2, height // 2 * 2)
         # Written in fragments: what was written before a kill can be played.
@@ -158,7 +158,7 @@ class Mp4:
         with self._writing():
             self._container = av.open(str(path), "w", format="mp4", options=options)
         stream = self._container.add_stream(
-            "libx264", rate=30, options={"preset": "veryfast", "crf": "23", "tune": "zerolatency", "g": "30"}
+            "libx264", rate=30, options={"preset": preset, "crf": "23", "tune": "zerolatency", "g": "30"}
         )
         (stream.width, stream.height), stream.pix_fmt = self._size, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)

@@ -79,6 +79,8 @@ class View:
     degraded: str = ""
     """What the worker gives up at present to keep within its budget, in words."""
     motion_share: float | None = None
+    recorded: str = ""
+    """In words, where the camera is being recorded, or should be."""
     truth: Truth | None = None
     """What this frame shows, where it was drawn."""
     right: bool | None = None

@@ -50,6 +50,8 @@ class CameraViewer:
     ):  # fmt: skip
         self._took = took
         self.index, self.camera = index, camera
+        self.recorded = ""
+        """In words, where it is being recorded, or should be."""
         self.rests = ""
         """Why it gives no pictures, where somebody wanted that or it was given up."""
         self.frames = FrameReader(sockets, pipeline.link, folder, index)
@@ -162,6 +164,7 @@ class CameraViewer:
             "frame_age_ms": ms(at - base.t_capture),
             "camera_state": self._camera_words(),
             "worker_state": self._worker_words(),
+            "recorded": self.recorded,
         }
         explanation = self._explanation
         if explanation is None or not self._fits(explanation, base):
@@ -194,6 +197,11 @@ class CameraViewer:
 
     def _maps_uncertainty_ms(self) -> float:
         return self._maps_clock.uncertainty / 1e6 if self._maps_clock is not None else 0.0
+
+    def explained(self) -> tuple[int, Explanation] | None:
+        """The newest explanation, and when its newest frame was captured, in this host's clock."""
+        explanation = self._explanation
+        return None if explanation is None else (explanation.t_newest - self._maps_offset(), explanation)
 
     def close(self) -> None:
         self.frames.close()
@@ -262,6 +270,7 @@ class Viewer:
             self.cameras = [known.get(seat.index) or self._watch(seat.index, seat.camera) for seat in seats]
             self._poller = self._new_poller()
         for camera, seat in zip(self.cameras, seats, strict=True):
+            camera.recorded = "recording" if seat.recording else ""
             camera.rests = f"given up: {seat.trouble}" if seat.trouble else "paused" if seat.paused else ""
         return changed
 

@@ -77,6 +77,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="view"):
     seq: int
     camera_state: str
     worker_state: str
+    recorded: str
+    """In words, where the camera is being recorded, or should be."""
     top: tuple[TopClass, ...]
     target: str | None
     target_p: float | None
@@ -153,6 +155,7 @@ class Shot:
                 seq=view.seq,
                 camera_state=view.camera_state,
                 worker_state=view.worker_state,
+                recorded=view.recorded,
                 top=view.top,
                 target=view.target,
                 target_p=next((of.p for of in view.top if of.label == view.target), None),
