@@ -58,9 +58,9 @@ def check_events(pipeline: Pipeline) -> None:
             if key == "webhook_secret" and not value.startswith("env:"):
                 raise UserError("events.webhook_secret: a secret does not stand in a file; set it to env:NAME")
     if events.record:
-        from rtx.events.store import Store, default_folder
+        from rtx.events.store import Store, folder_of
 
-        Store(Path(events.folder).expanduser() if events.folder else default_folder()).close()
+        Store(folder_of(events)).close()
 
 
 def check_keys(camera: Camera) -> None:

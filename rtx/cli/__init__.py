@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rtx.cli.bench import bench
+from rtx.cli.events import events
 from rtx.cli.models import models
 from rtx.cli.terminal import console
 from rtx.config import Pipeline, of_sources, read
@@ -38,6 +39,7 @@ token = typer.Typer(help="Tokens for a page that is seen from elsewhere.", no_ar
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.add_typer(token, name="token")
+app.add_typer(events, name="events")
 app.command()(bench)
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

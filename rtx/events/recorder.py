@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +21,7 @@ from rtx.config import Events
 from rtx.errors import UserError
 from rtx.events.clip import MapLog, Moment, finish, moment_for
 from rtx.events.detect import Change, Detector, Episode
-from rtx.events.store import OVERLAY, PLAIN, Event, State, Store, default_folder
+from rtx.events.store import OVERLAY, PLAIN, Event, State, Store, folder_of
 from rtx.events.webhook import Webhook
 from rtx.health import HealthReader
 from rtx.link.sockets import Sockets, read_keys
@@ -187,7 +186,7 @@ class Recorder:
 
     def __init__(self, settings: Events, look: Look):
         self._settings, self._look = settings, look
-        self._store = Store(Path(settings.folder).expanduser() if settings.folder else default_folder())
+        self._store = Store(folder_of(settings))
         self._webhook = Webhook(settings, self._store.folder)
         self._cameras: dict[str, _Camera] = {}
         self._scale = LiveScale()

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from rtx.config import Events
 from rtx.errors import UserError
 
 State = Literal["open", "whole", "cut"]
@@ -61,8 +62,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """The mean heatmap, 56 x 56 bytes, 255 where it was hottest."""
     clip: Path
     """The folder with plain.mp4, overlay.mp4, maps.npz."""
-    bytes: int
-    """Of the clip, on disk."""
+    size: int
+    """Bytes of the clip on disk."""
 
     @property
     def seconds(self) -> float:
@@ -75,7 +76,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             "end": self.end.isoformat(), "seconds": round(self.seconds, 3), "peak": round(self.peak, 4),
             "state": self.state, "model": self.model, "explainer": self.explainer,
             "motion_share": None if self.motion_share is None else round(self.motion_share, 4),
-            "clip": str(self.clip), "bytes": self.bytes,
+            "clip": str(self.clip), "bytes": self.size,
         }  # fmt: skip
 
 
@@ -83,6 +84,11 @@ def default_folder() -> Path:
     """`$XDG_DATA_HOME/rtx/events`, else `~/.local/share/rtx/events`."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "rtx" / "events"
+
+
+def folder_of(settings: Events) -> Path:
+    """Where events are, as set or by default."""
+    return Path(settings.folder).expanduser() if settings.folder else default_folder()
 
 
 class Store:
@@ -174,7 +180,7 @@ class Store:
             Event(
                 id=row[0], camera=row[1], label=row[2], start=datetime.fromisoformat(row[3]),
                 end=datetime.fromisoformat(row[4]), peak=row[5], state=row[6], model=row[7], explainer=row[8],
-                motion_share=row[9], heat=row[10], clip=self.folder / row[11], bytes=row[12],
+                motion_share=row[9], heat=row[10], clip=self.folder / row[11], size=row[12],
             )
             for row in self._database.execute(f"SELECT {names} FROM event {rest}", values)
         ]  # fmt: skip
@@ -189,7 +195,7 @@ class Store:
         """Forget what began before `oldest`, and the oldest ones while all take more than `most_bytes`; how many."""
         kept, forgotten = 0, 0
         for event in self.events():
-            kept += event.bytes
+            kept += event.size
             if event.state != "open" and (event.start < oldest or kept > most_bytes):
                 self.forget(event)
                 forgotten += 1

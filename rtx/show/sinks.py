@@ -241,9 +241,12 @@ def open_sinks(pipeline: Pipeline, restarts: int, asks: Asks) -> list[Sink]:
         if name == "window":
             sinks.append(WindowSink(look))
         elif name == "page":
+            from rtx.events.store import folder_of
             from rtx.show.page import PageSink  # The web server is not loaded for nothing.
 
-            page = PageSink(pipeline.page, cameras, look, pipeline.budget.heatmap_age_ms, asks)
+            page = PageSink(
+                pipeline.page, cameras, look, pipeline.budget.heatmap_age_ms, asks, folder_of(pipeline.events)
+            )
             page.start()
             sinks.append(page)
         elif name == "none":

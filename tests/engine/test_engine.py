@@ -141,7 +141,8 @@ def test_cameras_that_are_due_together_are_one_batch(figures, continual: bool):
         for index, camera in enumerate(pipeline.camera):
             window = (Stream if continual else Window)(figures.card.clip, camera.roi, camera.fit)
             reader = FrameReader(sockets, pipeline.link, folder, index)
-            watched.append(Watched(camera, window, reader, sockets.publish(f"ipc://{folder}/maps-{index}"), None))
+            out = sockets.publish(f"ipc://{folder}/maps-{index}")
+            watched.append(Watched(index, camera, window, reader, out, None))
         picture = np.zeros((240, 320, 3), np.uint8)
         for number in range(70):
             for one in watched[: 2 if number < 5 else 3]:

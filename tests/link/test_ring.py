@@ -384,8 +384,9 @@ def test_a_frame_whose_memory_is_gone_is_counted(pair: Pair):
     pair.publish(3)
     message, fresh = pair.writer._last, pair.reader.drops
     assert message is not None
-    pair.reader.close()
-    pair.reader._last = None
+    assert pair.reader._ring is not None
+    pair.reader._ring.close()
+    pair.reader._ring = pair.reader._last = None
     pair.writer.close()
     pair.writer._ring = None
     pair.writer.publish_again()

@@ -13,7 +13,7 @@ from rtx.measure.ages import Ages
 from rtx.show.page import PageSink
 from rtx.show.page.metrics import BUCKETS_MS, exposition, histogram, lacking
 from rtx.show.view import Look
-from tests.show.test_page import BUDGET_MS, asks, port_of
+from tests.show.test_page import BUDGET_MS, NO_EVENTS, asks, port_of
 
 
 def ages(*values: float) -> dict[str, object]:
@@ -111,7 +111,7 @@ def test_ready_is_who_explains_all_cameras(health: Health | None, says: str):
 def test_the_page_answers(
     health: Health | None, healthz: tuple[int, str], readyz: tuple[int, str], metrics: int
 ):  # fmt: skip
-    sink = PageSink(PageConfig(port=0), ["hall"], Look(), BUDGET_MS, asks(health=health))
+    sink = PageSink(PageConfig(port=0), ["hall"], Look(), BUDGET_MS, asks(health=health), NO_EVENTS)
     sink.start()
     try:
 

@@ -15,6 +15,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 GREY = 128
 BUDGET_MS = 1000.0
+NO_EVENTS = Path("/nonexistent")
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 in_browser = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 Image = NDArray[np.uint8]
@@ -145,10 +147,10 @@ def serve() -> Iterator[Serve]:
 
     def start(
         *cameras: str, port: int = 0, opacity: float = 0.6, wishes: Asks | None = None,
-        steering: Steering | None = None, **config: Any,
+        steering: Steering | None = None, events: Path = NO_EVENTS, **config: Any,
     ) -> PageSink:  # fmt: skip
         served = PageConfig(port=port, **config)
-        sink = PageSink(served, list(cameras or ("hall",)), Look(opacity), BUDGET_MS, wishes or asks(steering))
+        sink = PageSink(served, list(cameras or ("hall",)), Look(opacity), BUDGET_MS, wishes or asks(steering), events)
         sinks.append(sink)
         sink.start()
         return sink
@@ -1018,14 +1020,14 @@ def test_foreign_host_gets_no_socket_and_the_own_origin_does(serve: Serve) -> No
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", "127.0.0.1.example.org"])
 def test_beyond_loopback_nothing_is_served_without_a_token(host: str) -> None:
-    for refuse in (check_address, lambda config: PageSink(config, ["hall"], Look(), BUDGET_MS, asks())):
+    for refuse in (check_address, lambda config: PageSink(config, ["hall"], Look(), BUDGET_MS, asks(), NO_EVENTS)):
         with pytest.raises(UserError, match=rf"page\.host = '{re.escape(host)}': .*127\.0\.0\.1.*ssh -L 8642:"):
             refuse(PageConfig(host=host))
 
 
 def test_taken_port_is_refused_and_free_again_after_close(serve: Serve) -> None:
     config = PageConfig(port=0)
-    sink = PageSink(config, ["hall"], Look(), BUDGET_MS, asks())
+    sink = PageSink(config, ["hall"], Look(), BUDGET_MS, asks(), NO_EVENTS)
     port = port_of(sink)
     taken = PageConfig(port=port)
     with pytest.raises(UserError, match=rf"port {port} is taken: .*--set page\.port={port + 1}"):

@@ -26,7 +26,7 @@ from rtx.show.page.address import Names, url
 from rtx.show.page.tokens import Tokens, cookie_of, new_tokens, read_tokens
 from rtx.show.view import Look
 from tests.browser import MISSING, chromium, until
-from tests.show.test_page import BUDGET_MS, Feed, asks, port_of, view
+from tests.show.test_page import BUDGET_MS, NO_EVENTS, Feed, asks, port_of, view
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -41,7 +41,7 @@ def tokens(tmp_path: Path) -> tuple[str, Tokens]:
 
 @pytest.fixture
 def locked(tokens: tuple[str, Tokens]) -> Iterator[PageSink]:
-    sink = PageSink(PageConfig(port=0, token=tokens[0]), ["hall"], Look(), BUDGET_MS, asks())
+    sink = PageSink(PageConfig(port=0, token=tokens[0]), ["hall"], Look(), BUDGET_MS, asks(), NO_EVENTS)
     sink.start()
     yield sink
     sink.close()
@@ -183,7 +183,7 @@ def test_tls_is_spoken_with_the_certificate_that_is_named(
     tokens: tuple[str, Tokens], certificate: tuple[str, str]
 ):  # fmt: skip
     config = PageConfig(port=0, token=tokens[0], certificate=certificate[0], key=certificate[1])
-    sink = PageSink(config, ["hall"], Look(), BUDGET_MS, asks())
+    sink = PageSink(config, ["hall"], Look(), BUDGET_MS, asks(), NO_EVENTS)
     sink.start()
     try:
         trusting = ssl.create_default_context(cafile=certificate[0])

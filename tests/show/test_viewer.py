@@ -22,9 +22,8 @@ SECOND_OF_FRAMES = tuple(range(0, NS_PER_S + 1, NS_PER_S // 10))
 @pytest.fixture
 def viewer() -> Iterator[CameraViewer]:
     with private_folder() as folder, Sockets() as sockets:
-        yield CameraViewer(
-            sockets, Pipeline(camera=(Camera(source="scene:hall", name="hall"),)), folder, 0, LiveScale()
-        )
+        camera = Camera(source="scene:hall", name="hall")
+        yield CameraViewer(sockets, Pipeline(camera=(camera,)), folder, 0, camera, LiveScale())
 
 
 def explained(label: str, truth: Truth | None, at: tuple[int, int] = (6, 6), input_side: int = 112) -> Explanation:

@@ -112,7 +112,7 @@ def _headers(host: str | None) -> dict[str, str]:
     sockets = f" ws://{host} wss://{host}" if host is not None else ""
     return {
         "content-security-policy": (
-            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
             f"connect-src 'self'{sockets}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         ),
         "x-content-type-options": "nosniff",

@@ -24,6 +24,7 @@ from rtx.roster import CameraWish
 from rtx.show.asks import Asks
 from rtx.show.holding import HoldWish, to_browser
 from rtx.show.page.address import certified, listen, url
+from rtx.show.page.archive import routes as archived
 from rtx.show.page.guard import ROLE, Guard
 from rtx.show.page.metrics import exposition, lacking
 from rtx.show.page.shot import Hello, Picture, Shot
@@ -61,11 +62,14 @@ class PageSink:
 
     overlay_ms = 0.0
 
-    def __init__(self, config: Page, cameras: list[str], look: Look, budget_ms: float, asks: Asks) -> None:
+    def __init__(
+        self, config: Page, cameras: list[str], look: Look, budget_ms: float, asks: Asks, events: Path
+    ) -> None:
+        """`events`: the folder of what was recorded."""
         self._listener = listen(config)
         self.address = url(config, self._listener.getsockname()[1])
         self._cameras = cameras
-        self._asks = asks
+        self._asks, self._events = asks, events
         self._says = Hello(
             cameras=cameras, explainers=[of.plain for of in DECLARED.values()], labels=asks.steering.labels,
             opacity=look.opacity, display=look.display, colours=look.colours,
@@ -150,7 +154,7 @@ class PageSink:
             Route("/metrics", self._metrics), Route("/healthz", self._healthz), Route("/readyz", self._readyz),
             WebSocketRoute("/ws", self._view),
         ]  # fmt: skip
-        return Starlette(routes=[*routes, *told])
+        return Starlette(routes=[*routes, *told, *archived(self._events)])
 
     async def _metrics(self, request: Request) -> Response:
         health = self._asks.health.newest

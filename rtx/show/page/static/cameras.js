@@ -30,8 +30,9 @@ export class CameraPanel {
     status.hidden = !words;
   }
 
-  show({ seats, asked, refused }) {
-    this.say(asked ? "Asking…" : refused, refused && !asked ? "bad" : "wait");
+  show({ seats, asked, refused, not_recording: trouble }) {
+    const why = refused || (trouble && `Nothing is recorded: ${trouble}`);
+    this.say(asked ? "Asking…" : why, why && !asked ? "bad" : "wait");
     if (this.adding && !asked) {
       this.adding = false;
       if (!refused) this.name.value = this.source.value = ""; // a password in it should not stay
@@ -44,7 +45,7 @@ export class CameraPanel {
     if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
   }
 
-  row({ name, source, paused, trouble }) {
+  row({ name, source, paused, recording, trouble }) {
     const item = element("li");
     const words = element("p");
     words.append(element("strong", { textContent: name }), element("span", { textContent: trouble ? `given up: ${trouble}` : source }));
@@ -65,7 +66,10 @@ export class CameraPanel {
         away.setAttribute("aria-label", `Remove ${name}`);
       }, SURE_MS);
     });
-    item.append(words, rest, away);
+    const keep = element("button", { type: "button", id: `keep-${name}`, textContent: recording ? "Stop recording" : "Record" });
+    keep.setAttribute("aria-label", `${keep.textContent}: ${name}`);
+    keep.addEventListener("click", () => this.wish(recording ? "unrecord" : "record", name));
+    item.append(words, keep, rest, away);
     return item;
   }
 }

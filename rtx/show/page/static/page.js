@@ -3,6 +3,7 @@
 import { CameraPanel } from "./cameras.js";
 import { close, disclose, flip, showControls } from "./controls.js";
 import { byId, percent, write } from "./dom.js";
+import { EventList } from "./events.js";
 import { ExplainPanel } from "./explain.js";
 import { forgetPalettes, look } from "./heat.js";
 import { listenTo } from "./keys.js";
@@ -20,6 +21,7 @@ let budget = Infinity;
 
 const panel = new ExplainPanel(byId("panel"), (wish) => line.send(JSON.stringify(wish)));
 const cameras = new CameraPanel(byId("camera-panel"), (wish) => line.send(JSON.stringify(wish)));
+const archive = new EventList(byId("archive"));
 const still = new Still(byId("still"), (wish) => line.send(JSON.stringify(wish)));
 const line = new Line({
   hello: welcome,
@@ -103,8 +105,11 @@ onChange((key) => {
   requestAnimationFrame(() => {
     tiles.forEach((tile) => tile.draw());
     still.paint();
+    archive.player.draw();
   });
 });
+
+byId("events").addEventListener("click", () => archive.open());
 
 // --- One camera alone ---
 
@@ -170,6 +175,7 @@ listenTo([
   { key: "t", says: "outlines of what is really there, where that is known", act: () => byId("truth").hidden || flip("truth") },
   { key: "e", says: "choose the explainer and the class to explain", act: () => byId("explain").hidden || disclose("explain") },
   { key: "k", says: "add, pause and remove cameras", act: () => byId("cameras").hidden || disclose("cameras") },
+  { key: "v", says: "what was recorded", act: () => archive.node.open || archive.open() },
   { key: "l", says: "colours, threshold, smoothing, light or dark", act: () => disclose("look") },
   { key: /^[1-9]$/, as: "1 … 9", says: "this camera alone", act: (key) => enlarge([...tiles.keys()][key - 1] ?? null) },
   { key: "0", says: "all cameras", act: () => enlarge(null) },

@@ -120,6 +120,9 @@ export class Tile {
     if (!view) return;
     state(this.part(".camera"), view.camera_state, "live", /lost/);
     state(this.part(".worker"), view.worker_state, "explaining", /silent|restart|gone/);
+    const recorded = this.part(".recorded");
+    write(recorded, view.recorded === "recording" ? "REC" : view.recorded && `not recording: ${view.recorded}`);
+    recorded.dataset.level = view.recorded === "recording" ? "rec" : "wait";
     this.node.querySelectorAll(".classes li").forEach((row, i) => {
       const top = view.top[i];
       row.hidden = !top;

@@ -1,0 +1,90 @@
+"""What was recorded, for the page: the list of events, their clips, and their maps to draw over them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from rtx.clock import NS_PER_MS
+from rtx.errors import UserError
+from rtx.events.clip import read
+from rtx.events.store import OVERLAY, PLAIN, Event, Store
+from rtx.show.overlay import GRID
+
+MOST = 500
+"""Events in one answer, the newest."""
+
+
+def routes(folder: Path) -> list[Route]:
+    """`folder`: of the events."""
+    archive = _Archive(folder)
+    return [
+        Route("/events", archive.events),
+        Route("/events/{number:int}/maps", archive.maps),
+        Route("/events/{number:int}/{film}", archive.film),
+    ]
+
+
+class _Archive:
+    """Each request opens the database anew: it may be made, moved or tidied meanwhile. Called in threads."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def events(self, request: Request) -> Response:
+        """Newest first; `camera`, `label`, `since`, `until` (ISO times) choose."""
+        asked = request.query_params
+        try:
+            times = {name: datetime.fromisoformat(asked[name]) for name in ("since", "until") if asked.get(name)}
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", status_code=400)
+        try:
+            with Store.open_existing(self._folder) as store:
+                found = store.events(asked.get("camera") or None, asked.get("label") or None, most=MOST, **times)
+        except UserError:
+            found = []  # Nothing was ever recorded.
+        return JSONResponse([_about(event) for event in found])
+
+    def film(self, request: Request) -> Response:
+        """One of the two MP4s, any part of it."""
+        event, film = self._event(request), request.path_params["film"]
+        if event is None or film not in (PLAIN, OVERLAY) or not (event.clip / film).is_file():
+            return PlainTextResponse("no such clip\n", status_code=404)
+        return FileResponse(event.clip / film, media_type="video/mp4")
+
+    def maps(self, request: Request) -> Response:
+        """Length of the header (4 bytes, little endian), header (JSON), heats of 56 x 56 bytes."""
+        event = self._event(request)
+        try:
+            moments = [] if event is None else read(event.clip)
+        except UserError as error:
+            return PlainTextResponse(f"{error}\n", status_code=404)
+        header = msgspec.json.encode({
+            "side": GRID,
+            "moments": [
+                {"at_ms": of.at / NS_PER_MS, "rect": of.rect, "seen": of.seen, "top": of.top, "target": of.target}
+                for of in moments
+            ],
+        })  # fmt: skip
+        heats = [of.heat().values.tobytes() for of in moments]
+        return Response(
+            b"".join((len(header).to_bytes(4, "little"), header, *heats)), media_type="application/octet-stream"
+        )
+
+    def _event(self, request: Request) -> Event | None:
+        try:
+            with Store.open_existing(self._folder) as store:
+                return store.event(request.path_params["number"])
+        except UserError:
+            return None
+
+
+def _about(event: Event) -> dict[str, Any]:
+    """As the page has it, which knows no folders."""
+    return {name: value for name, value in event.plain().items() if name != "clip"}

@@ -1,0 +1,159 @@
+// What was recorded: a list to choose from, and the clip again, slowly, with its heat drawn here.
+
+import { byId, element, percent, write } from "./dom.js";
+import { Heat } from "./heat.js";
+import { settings } from "./settings.js";
+
+const NEAR_MS = 1500; // a map speaks for frames so near
+
+export class EventList {
+  constructor(node) {
+    this.node = node;
+    this.player = new Player(byId("replay"));
+    this.found = [];
+    for (const id of ["event-camera", "event-label", "event-since"]) byId(id).addEventListener("change", () => this.load());
+    byId("event-again").addEventListener("click", () => this.load());
+  }
+
+  async open() {
+    this.node.showModal();
+    await this.load();
+  }
+
+  async load() {
+    const since = byId("event-since").value;
+    const asked = new URLSearchParams({
+      camera: byId("event-camera").value,
+      label: byId("event-label").value,
+      since: since ? new Date(since).toISOString() : "",
+    });
+    try {
+      const answer = await fetch(`events?${asked}`);
+      if (!answer.ok) throw new Error(await answer.text());
+      this.show(await answer.json());
+    } catch (error) {
+      write(byId("event-said"), `The events cannot be had: ${error.message}`);
+    }
+  }
+
+  show(found) {
+    this.offer(byId("event-camera"), found.map(({ camera }) => camera));
+    this.offer(byId("event-label"), found.map(({ label }) => label));
+    write(byId("event-said"), found.length ? `${found.length} ${found.length > 1 ? "events" : "event"}, newest first` : "No events. Record a camera, and they will be here.");
+    byId("event-list").replaceChildren(...found.map((event) => this.row(event)));
+  }
+
+  /** Choices grow with what was seen; what is chosen stays. */
+  offer(select, values) {
+    const known = new Set([...select.options].map(({ value }) => value));
+    for (const value of new Set(values)) if (!known.has(value)) select.append(element("option", { value, textContent: value }));
+  }
+
+  row(event) {
+    const button = element("button", { type: "button" });
+    const what = element("strong", { textContent: event.label });
+    const state = { open: "going on", cut: "cut short" }[event.state];
+    const facts = [event.camera, `${event.seconds.toFixed(1)} s`, percent(event.peak), state].filter(Boolean).join(" · ");
+    button.append(element("time", { dateTime: event.start, textContent: local(event.start) }), what, element("span", { textContent: facts }));
+    button.addEventListener("click", () => this.player.open(event));
+    const item = element("li");
+    item.append(button);
+    return item;
+  }
+}
+
+class Player {
+  constructor(node) {
+    this.node = node;
+    this.video = node.querySelector("video");
+    this.canvas = node.querySelector("canvas");
+    this.heat = new Heat();
+    this.moments = [];
+    this.shown = null;
+    node.querySelector("select").addEventListener("change", ({ target }) => (this.video.playbackRate = Number(target.value)));
+    node.addEventListener("close", () => this.stop());
+    this.video.addEventListener("error", () => write(node.querySelector(".said"), "The clip cannot be played; it may have been cut off or tidied away."));
+    this.follow();
+  }
+
+  async open(event) {
+    write(this.node.querySelector("h2"), `${event.label} on ${event.camera}, ${local(event.start)}`);
+    const motion = event.motion_share === null ? "" : `, ${percent(event.motion_share)} of it motion`;
+    write(this.node.querySelector(".of"), `${percent(event.peak)} at its height${motion} · ${event.explainer} · ${event.model}`);
+    write(this.node.querySelector(".said"), "");
+    this.moments = [];
+    this.shown = null;
+    this.video.src = `events/${event.id}/plain.mp4`;
+    this.video.playbackRate = Number(this.node.querySelector("select").value);
+    this.node.querySelector("a").href = `events/${event.id}/overlay.mp4`;
+    this.node.showModal();
+    this.video.play().catch((error) => console.info("The clip waits to be started.", error));
+    const answer = await fetch(`events/${event.id}/maps`);
+    if (!answer.ok) {
+      write(this.node.querySelector(".said"), "Its maps are not there (yet).");
+      return;
+    }
+    const data = await answer.arrayBuffer();
+    const end = 4 + new DataView(data).getUint32(0, true);
+    const { side, moments } = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, end - 4)));
+    this.side = side;
+    this.moments = moments.map((moment, i) => ({ ...moment, heat: new Uint8Array(data, end + i * side * side, side * side) }));
+    this.shown = null;
+    this.draw();
+  }
+
+  stop() {
+    this.video.pause();
+    this.video.removeAttribute("src");
+    this.video.load();
+  }
+
+  /** Draw with every new frame of the video, also while it is scrubbed. */
+  follow() {
+    if (this.video.requestVideoFrameCallback) {
+      this.video.requestVideoFrameCallback((_, { mediaTime }) => {
+        this.time = mediaTime;
+        this.draw();
+        this.follow();
+      });
+    } else {
+      this.video.addEventListener("timeupdate", () => {
+        this.time = this.video.currentTime;
+        this.draw();
+      });
+    }
+  }
+
+  /** The map that speaks for what is shown: of the first clip that held the frame, else of the last before it. */
+  moment() {
+    const at = 1000 * (this.time ?? 0);
+    const after = this.moments.findIndex(({ at_ms: t }) => t >= at - 1);
+    const near = [this.moments[after], this.moments[(after < 0 ? this.moments.length : after) - 1]];
+    return near.find((of) => of && Math.abs(of.at_ms - at) <= NEAR_MS);
+  }
+
+  draw() {
+    const { video, canvas } = this;
+    if (!video.videoWidth) return;
+    if (canvas.width !== video.videoWidth || canvas.height !== video.videoHeight) {
+      canvas.width = video.videoWidth;
+      canvas.height = video.videoHeight;
+    }
+    const context = canvas.getContext("2d");
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    const moment = this.moment();
+    const top = this.node.querySelector(".top");
+    write(top, moment?.top.length ? `${moment.top[0].label}, ${percent(moment.top[0].p)}` : "");
+    if (!moment || !settings.overlay) return;
+    if (moment !== this.shown) {
+      this.heat.take(moment.heat, [this.side, this.side], String(moment.at_ms));
+      this.shown = moment;
+    } else this.heat.paint();
+    this.heat.draw(context, moment.rect, moment.seen ?? moment.rect);
+  }
+}
+
+/** In the reader's own time. */
+function local(iso) {
+  return new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+}
