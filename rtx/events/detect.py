@@ -60,10 +60,9 @@ class Detector:
                     episode.open = True
                     changes.append(Change("begins", episode))
         for label, episode in list(self._episodes.items()):
-            if episode.seen == at and at - episode.start < settings.longest_s * NS_PER_S:
-                continue
             patience = settings.off_s * NS_PER_S if episode.open else 0
-            if at - episode.seen >= patience:
+            gone = episode.seen < at and at - episode.seen >= patience
+            if gone or at - episode.start >= settings.longest_s * NS_PER_S:
                 del self._episodes[label]
                 if episode.open:
                     changes.append(Change("ends", episode))

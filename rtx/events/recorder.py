@@ -194,9 +194,7 @@ class Recorder:
         """Why nothing is recorded at present."""
         self.counts = {"events": 0, "events_cut": 0, "webhooks_failed": 0}
         self._looked_at = self._tidied_at = 0
-        for event in self._store.unfinished():
-            finish(event.clip)
-            self._store.end(event.id, event.end, "cut", event.peak, None, None)
+        self._mend()
 
     @property
     def recording(self) -> bool:
@@ -244,14 +242,24 @@ class Recorder:
             self._looked_at = now()
             free = shutil.disk_usage(self._store.folder).free
             lacks = free < self._settings.free_gb * GB
-            self.trouble = f"the disk is full ({free / GB:.1f} GB free)" if lacks else ""
+            had, self.trouble = self.trouble, f"the disk is full ({free / GB:.1f} GB free)" if lacks else ""
+            if had and not lacks:
+                self._guarded(None, self._mend)
             if lacks:
                 for camera in self._cameras.values():
                     self._let_go(camera)
         if now() - self._tidied_at > TIDY_S * NS_PER_S:
             self._tidied_at = now()
-            self.tidy()
+            self._guarded(None, self.tidy)
         self.counts["webhooks_failed"] = self._webhook.failed
+
+    def _mend(self) -> None:
+        """What a process that was killed, or a full disk, has left open ends with what there is."""
+        going = {of.event.id for camera in self._cameras.values() for of in camera.recordings}
+        for event in self._store.unfinished():
+            if event.id not in going:
+                finish(event.clip)
+                self._store.end(event.id, event.end, "cut", event.peak, None, None)
 
     def tidy(self) -> None:
         """Forget what is too old, or too much."""
@@ -346,13 +354,14 @@ class Recorder:
             except (OSError, UserError, sqlite3.DatabaseError) as error:
                 self._stop(error)
 
-    def _guarded(self, camera: _Camera, act: Callable[[], None]) -> None:
+    def _guarded(self, camera: _Camera | None, act: Callable[[], None]) -> None:
         """Do it; a disk that takes no more stops recording, not the process."""
         try:
             act()
         except (OSError, UserError, sqlite3.DatabaseError) as error:
             self._stop(error)
-            self._let_go(camera)
+            if camera is not None:
+                self._let_go(camera)
 
     def _stop(self, error: Exception) -> None:
         self.trouble, self._looked_at = redact(str(error)), now()

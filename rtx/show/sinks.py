@@ -154,7 +154,7 @@ class Mp4:
         self._path = path
         self._size = (width // 2 * 2, height // 2 * 2)
         # Written in fragments: what was written before a kill can be played.
-        options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+        options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
         with self._writing():
             self._container = av.open(str(path), "w", format="mp4", options=options)
         stream = self._container.add_stream(

@@ -12,12 +12,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from rtx.capture.clockbars import read_clock
+from rtx.events import rows
+from rtx.events.recorder import Recorder
 from rtx.link.hold import HoldAnswer, HoldAsk
 from rtx.link.sockets import Sockets, private_folder
 from rtx.link.wire import Cells, Held, HeldClip, Hold, RelevanceMap, TopClass, TreeLayer
 from rtx.show.holding import Holding
 from rtx.show.overlay import PALETTES
+from rtx.show.view import Look
 from tests.browser import MISSING, chromium, until
+from tests.events.test_recorder import Film, clocks, settings
 from tests.link.test_hold import CLIP
 from tests.show import test_page as pages
 from tests.show.test_page import Feed, Serve, asks, canvas, differs, plain, seq, shown, view, visit, words
@@ -38,16 +43,18 @@ def browser() -> Iterator[Browser]:
 
 def test_colours_change_at_once_and_stay(serve: Serve, page: Page):
     sink = serve()
+    sent: list[object] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda payload: sent.append(payload)))
     visit(page, sink)
     at_first = shown(page, sink, view())
-    messages = page.evaluate("rtx.views")
     page.keyboard.press("l")
     assert page.locator("#colours option").all_inner_texts() == list(PALETTES)
     page.select_option("#colours", "jet")
     until(lambda: differs(page, at_first), "other colours")
     full = 0.4 * pages.GREY + 0.6 * PALETTES["jet"][255].astype(float)
     assert canvas(page)[50, 330] == pytest.approx(full, abs=6)
-    assert page.evaluate("rtx.views") == messages, "without a round trip"
+    page.evaluate("0")  # Playwright tells of frames when it is spoken to.
+    assert set(sent) == {"next"}, "without a round trip"
     page.reload(wait_until="commit")
     assert shown(page, sink, view())[50, 330] == pytest.approx(full, abs=6)
 
@@ -105,7 +112,7 @@ def test_light_and_dark_follow_the_system_or_the_reader(serve: Serve, page: Page
 def test_the_age_has_a_colour_by_the_budget(serve: Serve, page: Page):
     sink = serve()
     visit(page, sink)
-    for age, level in ((100.0, "good"), (850.0, "wait"), (1400.0, "bad")):
+    for age, level in ((100.0, "good"), (1700.0, "wait"), (2400.0, "bad")):
         sink_view = view(heatmap_age_ms=age)
         with Feed(sink, sink_view):
             until(lambda level=level: page.get_attribute(".age", "data-level") == level, level)  # type: ignore[misc]
@@ -149,7 +156,7 @@ def test_the_keys_are_listed(serve: Serve, page: Page):
     page.keyboard.press("?")
     assert page.is_visible("#keys")
     listed = page.locator("#keys dt").all_inner_texts()
-    assert listed == ["h", "f", "t", "e", "k", "l", "1 … 9", "0", "c", "?", "Escape"]
+    assert listed == ["h", "f", "t", "e", "k", "v", "l", "1 … 9", "0", "c", "?", "Escape"]
     page.keyboard.press("Escape")
     assert not page.is_visible("#keys")
 
@@ -308,7 +315,7 @@ def test_without_a_worker_nothing_can_be_held(serve: Serve, page: Page):
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here: npm install --prefix .venv/axe axe-core@4")
 @pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("what", ["wall", "explain", "look", "keys", "still", "phone"])
+@pytest.mark.parametrize("what", ["wall", "explain", "look", "cameras", "archive", "keys", "still", "phone"])
 def test_axe_finds_nothing_serious(serve: Serve, page: Page, closely: Closely, theme: Any, what: str):
     page.emulate_media(color_scheme=theme)
     if what == "phone":
@@ -319,7 +326,7 @@ def test_axe_finds_nothing_serious(serve: Serve, page: Page, closely: Closely, t
         closely.until(lambda: page.is_visible("#still .tree"), "the tree")
     else:
         page.keyboard.press("Escape")
-    if key := {"explain": "e", "look": "l", "keys": "?"}.get(what):
+    if key := {"explain": "e", "look": "l", "keys": "?", "cameras": "k", "archive": "v"}.get(what):
         page.keyboard.press(key)
     page.evaluate(AXE.read_text())
     found = json.loads(page.evaluate("axe.run().then((found) => JSON.stringify(found.violations))"))
@@ -329,3 +336,106 @@ def test_axe_finds_nothing_serious(serve: Serve, page: Page, closely: Closely, t
         if of["impact"] in ("serious", "critical")
     ]
     assert serious == []
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one event, whose frames show their time; heat in the upper left corner while it lasts."""
+    folder = tmp_path_factory.mktemp("events")
+    with Recorder(settings(folder), Look()) as recorder:
+        recorder.follow(["hall"])
+        film = Film(recorder)
+        film.roll(3, 0.1, place=3)
+        film.roll(3, 0.95, place=0)
+        film.roll(6, 0.1, place=3)
+    return folder
+
+
+def test_what_was_recorded_is_listed_and_chosen(serve: Serve, page: Page, archive: Path):
+    sink = serve(events=archive)
+    visit(page, sink)
+    shown(page, sink, view())
+    page.keyboard.press("v")
+    until(lambda: page.locator("#event-list li").count() == 1, "the event")
+    row = page.locator("#event-list li").inner_text()
+    assert "kick" in row
+    assert "hall · 2.9 s · 95 %" in row
+    assert words(page, "#event-said") == "1 event, newest first"
+    page.fill("#event-since", "2199-01-01T00:00")
+    until(lambda: page.locator("#event-list li").count() == 0, "none since then")
+    page.fill("#event-since", "")
+    page.select_option("#event-label", "kick")
+    until(lambda: page.locator("#event-list li").count() == 1, "it again")
+
+
+def test_without_events_that_is_said(serve: Serve, page: Page):
+    sink = serve()
+    visit(page, sink)
+    shown(page, sink, view())
+    page.click("#events")
+    until(lambda: words(page, "#event-said").startswith("No events."), "the word")
+
+
+_FRAME = """(at) => new Promise((done) => {
+  const video = document.querySelector("#replay video");
+  video.pause();
+  video.requestVideoFrameCallback(() => {
+    const canvas = document.createElement("canvas");
+    canvas.width = video.videoWidth;
+    canvas.height = video.videoHeight;
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    done(canvas.toDataURL("image/png"));
+  });
+  video.currentTime = at;
+})"""
+
+
+def test_a_replay_shows_the_frames_and_the_maps_that_belong_to_them(serve: Serve, page: Page, archive: Path):
+    """The clock on the frames, read in the browser; the heat drawn there, with this browser's looks."""
+    sink = serve(events=archive)
+    visit(page, sink)
+    shown(page, sink, view())
+    page.keyboard.press("v")
+    page.locator("#event-list button").first.click()
+    until(lambda: page.evaluate("document.querySelector('#replay video').readyState >= 2"), "the clip")
+    until(lambda: words(page, "#replay .top") != "", "its maps")
+    (event,) = rows(archive)
+    first = clocks(event.clip / "plain.mp4")[0]
+    for at in (0.4, 2.0, 4.5):
+        clock = read_clock(pages.decoded(page.evaluate(_FRAME, at)))
+        assert clock is not None
+        assert (clock - first) / 1e9 == pytest.approx(at, abs=0.08)
+
+    def heat() -> int:
+        return int(pages.canvas_of(page, "#replay canvas")[105, 205].max())
+
+    page.evaluate(_FRAME, 2.0)
+    until(lambda: words(page, "#replay .top") == "kick, 95 %", "the class of then")
+    until(lambda: heat() > 150, "heat where it was then")
+    page.keyboard.press("h")
+    until(lambda: heat() == 0, "the plain clip")
+    page.keyboard.press("h")
+    page.evaluate(_FRAME, 0.4)
+    until(
+        lambda: words(page, "#replay .top") == "stand, 90 %" or "kick, 10" in words(page, "#replay .top"), "before it"
+    )
+    until(lambda: heat() < 60, "no heat there before it began")
+    assert page.get_attribute("#replay a", "href") == f"events/{event.id}/overlay.mp4"
+
+
+def test_a_recording_camera_says_so_on_its_tile(serve: Serve, page: Page):
+    sink = serve()
+    visit(page, sink)
+    for recorded, said in (("recording", "REC"), ("", ""), ("the disk is full", "not recording: the disk is full")):
+        with Feed(sink, view(recorded=recorded)):
+            until(lambda said=said: words(page, ".recorded") == said, said or "nothing")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("path", ["events/99/plain.mp4", "events/1/events.db", "events/1/..%2f..%2fevents.db"])
+def test_only_the_films_of_known_events_are_served(serve: Serve, archive: Path, path: str):
+    sink = serve(events=archive)
+    status, _, body = pages.get(sink, f"/{path}", "localhost")
+    assert status == 404
+    assert b"SQLite" not in body
+    status, headers, body = pages.get(sink, "/events/1/plain.mp4", "localhost")
+    assert (status, headers["Content-Type"], body[4:8]) == (200, "video/mp4", b"ftyp")
