@@ -116,13 +116,16 @@ def run(
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what the run came to.")] = None,
+    log: Annotated[str, typer.Option(help="text, or json: a line for what happens.")] = "text",
     changes: Changes = None,
 ) -> None:
     """Explain live: capture, engine and display as processes of their own."""
     settings = _settings(changes, model, layer, explainer, target, device, backend)
     if show is not None:
         settings.append(f"show.sinks={json.dumps([sink.strip() for sink in show.split(',')])}")
-    go(_pipeline(what or [], settings), seconds, report)
+    if log not in ("text", "json"):
+        raise unknown("--log", log, ("text", "json"))
+    go(_pipeline(what or [], settings), seconds, report, as_json=log == "json")
 
 
 @app.command()
@@ -144,7 +147,9 @@ def demo(
     go(pipeline, seconds, None, open_browser=screen)
 
 
-def go(pipeline: Pipeline, seconds: float | None, report: Path | None, open_browser: bool = False) -> None:
+def go(
+    pipeline: Pipeline, seconds: float | None, report: Path | None, open_browser: bool = False, as_json: bool = False
+) -> None:
     """Check everything that can be checked, then run until the end, Ctrl-C or SIGTERM."""
     from rtx.preflight import check_pipeline
 
@@ -156,7 +161,7 @@ def go(pipeline: Pipeline, seconds: float | None, report: Path | None, open_brow
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    came_to = watch(pipeline, stop, seconds, console, webbrowser.open if open_browser else None)
+    came_to = watch(pipeline, stop, seconds, console, webbrowser.open if open_browser else None, as_json)
     if report is not None:
         report.write_bytes(msgspec.json.format(msgspec.json.encode(came_to), indent=2) + b"\n")
 
