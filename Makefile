@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tested
 	@sh tests/system-packages.sh
 	@# What starts processes and looks at the clock has the machine to itself.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(QUICK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK))
 
 check: $(VENV)/.tested

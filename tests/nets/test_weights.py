@@ -36,7 +36,11 @@ def test_a_pickle_with_code_in_it_is_refused_unrun(tmp_path: Path):
     assert not MARK.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps(np.zeros(900))[:-40]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps(np.zeros(900))[:-40]],
+    ids=["empty", "no pickle", "a list", "cut off"],
+)
 def test_what_is_no_checkpoint_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "x.ckpt").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.ckpt"):
@@ -63,7 +67,9 @@ def other_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cards.Card:
     return card
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 1000, pickle.dumps({"a": Malicious()})])
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 1000, pickle.dumps({"a": Malicious()})], ids=["empty", "no pickle", "code"]
+)
 def test_replaced_weights_are_noticed(other_cache: cards.Card, content: bytes):
     other_cache.file.write_bytes(content)
     with pytest.raises(UserError, match=r"damaged or replaced.*rtx models pull i3d-k400"):
