@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCE ?=
-QUICK := tests/explain tests/nets tests/engine tests/learn tests/scenes tests/measure
+QUICK := tests/explain tests/nets tests/engine tests/learn tests/scenes tests/measure tests/show
 
 .PHONY: demo test check bench figures clean
 

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from rtx.capture.sources import kind
+from rtx.capture.devices import webcams
 from rtx.config import Camera, Pipeline, resolve
 from rtx.errors import UserError, unknown
 from rtx.redact import redact
 
 MOST_CAMERAS = 64
-SCHEMES = ("rtsp", "rtsps", "rtmp", "srt", "http", "https")
+SCHEMES = ("rtsp", "rtsps", "http", "https")
 """Of streams that the page may add."""
 
 
@@ -92,8 +92,12 @@ class Roster:
         if not found:
             raise unknown("camera", wish.name, [seat.camera.name for seat in self.seats])
         if wish.do == "remove":
+            if "capture" not in self.pipeline.link.parts:
+                raise UserError("a camera is removed on the host where its grabber runs; that is not this one")
             self._gone.add(found[0])
         elif wish.do in ("pause", "resume"):
+            if "capture" not in self.pipeline.link.parts:
+                raise UserError("a camera is paused on the host where its grabber runs; that is not this one")
             (self._paused.add if wish.do == "pause" else self._paused.discard)(found[0])
         elif wish.do == "record":
             if "show" not in self.pipeline.link.parts:
@@ -117,17 +121,24 @@ class Roster:
             raise UserError(f"camera {name!r}: {why}") from None
         if not camera.source:
             raise UserError(f"camera {name!r} has no source; e.g. 0, rtsp://..., scene:hall?seed=9")
-        of = kind(camera.source)
-        scheme = resolve(camera.source).partition("://")[0].lower()
-        if of == "file" or (of == "stream" and scheme not in SCHEMES):
-            # Whoever may steer the page must not be able to try which files there are.
+        if not _may_be_added(resolve(camera.source)):
+            streams = ", ".join(f"{scheme}://" for scheme in SCHEMES)
             raise UserError(
-                f"a webcam, {', '.join(f'{one}://' for one in SCHEMES)} and scene:hall can be added here; "
-                "a file is named where rtx is started"
+                f"a webcam's number or name, {streams} and scene:hall can be added here; a file is named where rtx is "
+                "started"
             )
         if self.pipeline.events.record:
             self._recorded.add(len(self.pipeline.camera))
         self.pipeline = msgspec.structs.replace(self.pipeline, camera=(*self.pipeline.camera, camera))
+
+
+def _may_be_added(source: str) -> bool:
+    """Looks at no file: whoever may steer the page must not be able to try which there are, nor have them opened."""
+    if source.isdecimal() or source.startswith(("scene:", "synthetic:")):
+        return True
+    if source.partition("://")[0].lower() in SCHEMES and "://" in source:
+        return True
+    return any(source in known for known in webcams())
 
 
 def wish_address(folder: str) -> str:

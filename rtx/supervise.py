@@ -155,8 +155,10 @@ class Supervisor:
         if wished or now() - self._told_at > TELL_S * NS_PER_S:
             self._told_at = now()
             self._publisher.send(msgspec.msgpack.encode(self.health()), zmq.NOBLOCK)
-        grabbers = [child for child in self.children if child.role == "grabber" and not child.resting]
-        over = bool(grabbers) and all(child.ended for child in grabbers)
+        seated = {seat.index for seat in self.roster.seats}
+        here = [child for child in self.children if child.role == "grabber" and child.index in seated]
+        # A paused camera may go on, and one that was given up has not come to an end by itself.
+        over = all(child.ended for child in here) and any(child.index not in self.roster.trouble for child in here)
         return not over and not any(c.ended for c in self.children if c.role == "display")
 
     def health(self) -> Health:
@@ -172,7 +174,10 @@ class Supervisor:
         if wishes and "capture" in self.pipeline.link.parts:
             self._seat()
         recorded = any(seat.recording for seat in self.roster.seats)
-        if wishes and recorded and self._may_record and not any(of.role == "recorder" for of in self.children):
+        recorder = next((of for of in self.children if of.role == "recorder"), None)
+        if wishes and recorded and self._may_record and (recorder is None or recorder.ended):
+            if recorder is not None:  # It was given up; whoever wishes it again may have mended why.
+                self.children.remove(recorder)
             self.children.append(Child("recorder", "recorder"))
             self._start(self.children[-1])
         return bool(wishes)
@@ -203,7 +208,8 @@ class Supervisor:
         if child.status:
             child.past.append(child.status)
         child.resting = False
-        self._start(child)
+        # Not its first life: a camera that cannot be had at the moment is lost, not a mistake.
+        self._start(child, life=child.restarts + 1)
 
     def _part(self, child: Child) -> Part:
         counts, drops, ages = Counter[str](), Counter[str](), dict[str, Ages]()
@@ -227,8 +233,9 @@ class Supervisor:
         self._log.clear()
         return lines
 
-    def _start(self, child: Child) -> None:
-        start = Start(child.role, child.name, self.pipeline, self.folder, child.index, child.restarts)
+    def _start(self, child: Child, life: int | None = None) -> None:
+        life = child.restarts if life is None else life
+        start = Start(child.role, child.name, self.pipeline, self.folder, child.index, life)
         # A worker's threads wait for each other a moment by turning: sleeping between any two layers costs a sixth of
         # the explanations. No longer than that, or they would take the cores from grabber and display.
         environment = {"GOMP_SPINCOUNT": "200000"} | os.environ | {"OPENCV_LOG_LEVEL": "ERROR"}

@@ -27,7 +27,7 @@ SinceOption = Annotated[datetime | None, typer.Option("--since", help="Local tim
 
 
 def _store(folder: Path | None) -> Store:
-    return Store.open_existing((folder or default_folder()).expanduser())
+    return Store.reading((folder or default_folder()).expanduser())
 
 
 @events.command("list")

@@ -58,7 +58,8 @@ def show_model(name: str) -> None:
     elif card.weights is None:
         console.print("weights: the network brings its own")
     else:
-        origin = card.weights.source.package if card.weights.source else "part of rtx"
+        own = "yours" if card.home else "part of rtx"
+        origin = card.weights.source.package if card.weights.source else own
         console.print(f"weights: {origin} ({card.weights.licence})")
         console.print(f"         {card.file if card.here else 'not fetched yet'}", soft_wrap=True)
     console.print(

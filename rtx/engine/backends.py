@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from rtx.config import BackendName, DeviceName, PrecisionName
 from rtx.engine.torch_backend import TorchBackend
+from rtx.errors import unknown
 from rtx.nets.cards import Card
 
 
@@ -12,6 +15,11 @@ def load(
     threads: int | None = None,
 ) -> TorchBackend:  # fmt: skip
     """The card's network, ready to run. UserError where this backend cannot be had, or not on this device."""
+    for what, wanted, known in (
+        ("backend", backend, BackendName), ("device", device, DeviceName), ("precision", precision, PrecisionName),
+    ):  # fmt: skip
+        if wanted not in get_args(known):  # From Python, anything may come.
+            raise unknown(what, str(wanted), get_args(known))
     if backend == "torch":
         return TorchBackend(card, device, precision, threads)
     if backend in ("compile", "graphs"):

@@ -18,5 +18,5 @@ def rows(
 
     `since` and `until` bound their beginning; a time without a zone is local.
     """
-    with Store.open_existing(Path(folder) if folder is not None else default_folder()) as store:
+    with Store.reading(Path(folder) if folder is not None else default_folder()) as store:
         return store.events(camera, label, since, until)

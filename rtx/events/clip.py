@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -90,7 +91,10 @@ def _logged(part: Path) -> Iterator[Moment]:
         end = at + 4 + int.from_bytes(data[at : at + 4], "little")
         if end > len(data):
             return
-        yield msgspec.msgpack.decode(data[at + 4 : end], type=Moment)
+        try:
+            yield msgspec.msgpack.decode(data[at + 4 : end], type=Moment)
+        except msgspec.DecodeError:
+            return  # After a power cut there may be zeros.
         at = end
 
 
@@ -133,5 +137,5 @@ def read(clip: Path) -> list[Moment]:
             )
             for i, at in enumerate(found["at_ns"])
         ]  # fmt: skip
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise UserError(f"the maps in {str(clip)!r} cannot be read: {error}") from None

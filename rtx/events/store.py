@@ -70,7 +70,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return (self.end - self.start).total_seconds()
 
     def plain(self) -> dict[str, Any]:
-        """As JSON, CSV and the page have it: times with their zone, the clip relative to the database."""
+        """As JSON, CSV and the page have it: times with their zone."""
         return {
             "id": self.id, "camera": self.camera, "label": self.label, "start": self.start.isoformat(),
             "end": self.end.isoformat(), "seconds": round(self.seconds, 3), "peak": round(self.peak, 4),
@@ -91,6 +91,10 @@ def folder_of(settings: Events) -> Path:
     return Path(settings.folder).expanduser() if settings.folder else default_folder()
 
 
+class NothingRecorded(UserError):
+    """There is no database."""
+
+
 class Store:
     """The events of one folder. One process writes, any number may read meanwhile."""
 
@@ -106,14 +110,28 @@ class Store:
             raise UserError(f"events.folder = {str(folder)!r}: {error}; name a folder that can be written") from None
 
     @classmethod
-    def open_existing(cls, folder: Path) -> Store:
-        """UserError where nothing was ever recorded."""
+    def reading(cls, folder: Path) -> Store:
+        """To read what another process may be writing. UserError where nothing was ever recorded."""
         if not (folder / DATABASE).is_file():
-            raise UserError(f"no events in {str(folder)!r}; record some with --set events.record=true")
-        return cls(folder)
+            raise NothingRecorded(f"no events in {str(folder)!r}; record some with --set events.record=true")
+        store = cls.__new__(cls)
+        store.folder = folder
+        try:
+            uri = f"{(folder / DATABASE).absolute().as_uri()}?mode=ro"
+            store._database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
+            version = store._version()
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"the events in {str(folder)!r} cannot be read: {error}") from None
+        if version == len(MIGRATIONS):
+            return store
+        store.close()
+        return cls(folder)  # Brings it up to date, or says that it is of a newer rtx.
+
+    def _version(self) -> int:
+        return int(self._database.execute("PRAGMA user_version").fetchone()[0])
 
     def _migrate(self) -> None:
-        done = int(self._database.execute("PRAGMA user_version").fetchone()[0])
+        done = self._version()
         if done > len(MIGRATIONS):
             raise UserError(
                 f"events.folder = {str(self.folder)!r} was written by a newer rtx (schema {done}, this one knows "
@@ -175,6 +193,12 @@ class Store:
         return self._select(f"{where} ORDER BY start DESC, id DESC LIMIT ?", *given.values(), most)
 
     def _select(self, rest: str, *values: Any) -> list[Event]:
+        try:
+            return self._rows(rest, values)
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            raise UserError(f"the events in {str(self.folder)!r} cannot be read: {error}") from None
+
+    def _rows(self, rest: str, values: tuple[Any, ...]) -> list[Event]:
         names = "id, camera, label, start, seen, peak, state, model, explainer, motion_share, heat, clip, bytes"
         return [
             Event(
@@ -186,9 +210,9 @@ class Store:
         ]  # fmt: skip
 
     def forget(self, event: Event) -> None:
-        """Its clip first: what is left of a deletion that was broken off is tried again."""
-        if event.clip != self.folder:
-            shutil.rmtree(event.clip, ignore_errors=True)
+        """Its clip first: what cannot be deleted stays known, and is tried again. OSError."""
+        if event.clip != self.folder and event.clip.exists():
+            shutil.rmtree(event.clip)
         self._database.execute("DELETE FROM event WHERE id = ?", (event.id,))
 
     def retain(self, oldest: datetime, most_bytes: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import sys
 import threading
 import urllib.error
@@ -100,5 +101,5 @@ class Webhook:
         try:
             with self._opener.open(request, timeout=PATIENCE_S) as answer:
                 return None if 200 <= answer.status < 300 else f"status {answer.status}"
-        except (OSError, ValueError) as error:  # URLError is an OSError.
+        except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError.
             return str(error)

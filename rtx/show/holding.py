@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from collections.abc import Callable, Hashable
 from functools import partial
 
@@ -69,16 +69,19 @@ class Holding:
     def __init__(self, line: HoldAsk | None):
         """`line`: the way to the worker; None where none is heard here."""
         self._line = line
-        self._wishes: deque[tuple[Hashable, HoldWish, Deliver]] = deque(maxlen=64)
+        self._wishes: dict[Hashable, tuple[HoldWish, Deliver]] = {}
+        self._lock = threading.Lock()
 
     def ask(self, viewer: Hashable, wish: HoldWish, deliver: Deliver) -> None:
         """Have the answer delivered, as bytes; of each viewer the newest wish counts."""
-        self._wishes.append((viewer, wish, deliver))
+        with self._lock:
+            self._wishes[viewer] = wish, deliver
 
     def step(self) -> None:
         """Send what was asked for, deliver what was answered."""
-        while self._wishes:
-            viewer, wish, deliver = self._wishes.popleft()
+        with self._lock:
+            wishes, self._wishes = self._wishes, {}
+        for viewer, (wish, deliver) in wishes.items():
             if self._line is None:
                 deliver(to_browser(wish.camera, "no worker is heard on this host"))
             else:

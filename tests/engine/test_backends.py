@@ -152,6 +152,13 @@ def test_what_cannot_be_is_said(backend: str, device: str, precision: str, says:
         load(cards.card("figures"), backend, device, precision)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [{"backend": "nope"}, {"device": "tpu"}, {"precision": "int8"}])
+def test_what_is_not_known_is_never_taken_for_something_else(wrong: dict[str, str]):
+    (what,) = wrong
+    with pytest.raises(UserError, match=f"unknown {what} '{wrong[what]}'"):
+        rtx.load("figures", **wrong)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("backend", GRAPHS)
 def test_an_explainer_that_needs_gradients_is_refused(backend: str):
     with pytest.raises(UserError, match=f"grad_cam reads gradients, and backend '{backend}' gives features only"):

@@ -20,9 +20,10 @@ from rtx.capture.clockbars import draw_clock, read_clock
 from rtx.cli import app
 from rtx.clock import NS_PER_MS, NS_PER_S, now
 from rtx.config import Events
+from rtx.errors import UserError
 from rtx.events import rows
 from rtx.events.clip import finish, moment_for, read
-from rtx.events.recorder import Recorder, Taken
+from rtx.events.recording import Recorder, Taken
 from rtx.events.store import MAPS, PART, Event, Store
 from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
 from rtx.show.view import Look
@@ -234,7 +235,8 @@ def test_where_little_is_free_nothing_is_begun(tmp_path: Path):
         assert rows(tmp_path) == []
 
 
-def test_what_a_killed_writer_left_open_is_mended(tmp_path: Path):
+@pytest.mark.parametrize("tail", [b"", b"\0" * 4096])
+def test_what_a_killed_writer_left_open_is_mended(tmp_path: Path, tail: bytes):
     with Store(tmp_path) as store:
         recorder = Recorder(settings(tmp_path), Look())
         recorder.follow(["hall"])
@@ -243,7 +245,8 @@ def test_what_a_killed_writer_left_open_is_mended(tmp_path: Path):
         film.roll(5, 0.95)
         (event,) = store.unfinished()
         logged = (event.clip / PART).read_bytes()
-        (event.clip / PART).write_bytes(logged[:-20])  # Cut off amid a moment.
+        (event.clip / PART).write_bytes(logged[:-20] + tail)  # Cut off amid a moment; zeros after a power cut.
+        os.close(recorder._lock)
     with Recorder(settings(tmp_path), Look()):
         pass
     (mended,) = rows(tmp_path)
@@ -254,8 +257,42 @@ def test_what_a_killed_writer_left_open_is_mended(tmp_path: Path):
     finish(mended.clip)
 
 
+def test_one_recorder_at_a_time_writes_a_folder(tmp_path: Path):
+    another = r"another rtx records there; set events\.folder"
+    with Recorder(settings(tmp_path), Look()), pytest.raises(UserError, match=another):
+        Recorder(settings(tmp_path), Look())
+    with Recorder(settings(tmp_path), Look()):
+        pass
+
+
+def test_a_camera_that_falls_silent_ends_its_events(film: Film, tmp_path: Path):
+    film.roll(3, 0.1)
+    film.roll(4, 0.95)
+    film.recorder._cameras["hall"].heard_at -= 60 * NS_PER_S
+    film.recorder.idle()
+    (event,) = rows(tmp_path)
+    assert event.state == "cut"
+    assert clocks(event.clip / "plain.mp4")[-1] == film.time(film.frame - 1), "to its last frame"
+
+
+@pytest.mark.parametrize("damage", [b"", b"no zip", b"PK\x03\x04 cut off"])
+def test_maps_that_are_damaged_are_said_to_be(tmp_path: Path, damage: bytes):
+    (tmp_path / MAPS).write_bytes(damage)
+    with pytest.raises(UserError, match=r"the maps in .* cannot be read"):
+        read(tmp_path)
+
+
 def recorded(folder: Path) -> list[Event]:
     return rows(folder) if (folder / "events.db").exists() else []
+
+
+def mended(folder: Path) -> bool:
+    """By the next recorder, once the killed one is gone."""
+    try:
+        with Recorder(settings(folder), Look()):
+            return True
+    except UserError:
+        return False
 
 
 def test_a_run_that_is_killed_keeps_its_events(tmp_path: Path):
@@ -267,8 +304,7 @@ def test_a_run_that_is_killed_keeps_its_events(tmp_path: Path):
         for pid in (*map(int, children.stdout.split()), run.pid):
             os.kill(pid, signal.SIGKILL)
     left = recorded(folder)
-    with Recorder(settings(folder), Look()):
-        pass
+    until(lambda: mended(folder))
     for event in recorded(folder):
         assert event.state in ("whole", "cut")
         if event.seconds > 4:

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rtx.cli import app
 from rtx.errors import UserError
 from rtx.events import rows
 from rtx.events.store import DATABASE, MIGRATIONS, Event, Store
@@ -97,6 +99,21 @@ def test_what_is_no_database_is_said(tmp_path: Path):
     (tmp_path / DATABASE).write_bytes(b"hello " * 1000)
     with pytest.raises(UserError, match=r"events\.folder = .*not a database"):
         Store(tmp_path)
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "1"], ["export", "-"]])
+def test_a_damaged_database_is_one_line(tmp_path: Path, command: list[str]):
+    with Store(tmp_path) as store:
+        an_event(store)
+    data = (tmp_path / DATABASE).read_bytes()
+    (tmp_path / DATABASE).write_bytes(data[:100] + b"x" * (len(data) - 100))
+    said = CliRunner().invoke(app, ["events", *command, "--folder", str(tmp_path)])
+    assert isinstance(said.exception, UserError)
+
+
+def test_an_event_that_cannot_be_is_one_line(tmp_path: Path):
+    with Store(tmp_path) as store, pytest.raises(UserError):
+        store.event(10**30)
 
 
 def test_the_old_and_the_too_much_are_forgotten(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -100,6 +101,25 @@ def test_in_the_end_it_is_given_up_and_counted_and_the_next_is_told(
     said = capfd.readouterr().err
     assert "not taken" in said
     assert "pw" not in said
+
+
+def test_what_speaks_no_http_is_not_taken_and_the_next_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(webhook_module, "WAITS_S", ())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-hello\r\n")
+                connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        hook = Webhook(Events(webhook=f"http://127.0.0.1:{server.getsockname()[1]}/"), tmp_path)
+        for number in (1, 2):
+            hook.tell(an_event(tmp_path, number))
+        until(lambda: hook.failed == 2)
+        hook.close()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import http.client
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from rtx.config import Camera
 from rtx.config import Page as PageConfig
 from rtx.health import Health, Part
 from rtx.measure.ages import Ages
+from rtx.roster import Seat
 from rtx.show.page import PageSink
 from rtx.show.page.metrics import BUCKETS_MS, exposition, histogram, lacking
 from rtx.show.view import Look
@@ -39,7 +41,8 @@ WORKER = part(
 DISPLAY = part("display", "display", counts={"shown@hall": 290, "deadline_misses@hall": 3}, ages={
     "heatmap": ages(1.0), "heatmap@hall": ages(12.0, 70.0, 90.0, 20000.0),
 })  # fmt: skip
-HEALTH = Health((GRABBER, WORKER, DISPLAY))
+SEATS = (Seat(0, Camera(source="scene:hall", name="hall")), Seat(1, Camera(source="0", name="rests"), paused=True))
+HEALTH = Health((GRABBER, WORKER, DISPLAY), SEATS)
 
 
 def read(health: Health = HEALTH) -> dict[tuple[str, ...], float]:
@@ -94,7 +97,8 @@ def test_buckets_count_up():
     [
         (None, "nothing is heard of the supervisor"),
         (HEALTH, ""),
-        (Health((GRABBER, part("worker", "worker", state="loading figures"))), "worker: loading figures"),
+        (Health((GRABBER, part("worker", "worker", running=False, state="loading"))), "worker: loading"),
+        (Health((GRABBER, part("worker", "worker")), SEATS), "hall: not explained yet"),
         (Health((part("grabber hall", "grabber", camera="hall", state="camera lost 3 s"), WORKER)),
          "grabber hall: camera lost 3 s"),
     ],
@@ -106,7 +110,8 @@ def test_ready_is_who_explains_all_cameras(health: Health | None, says: str):
 @pytest.mark.parametrize(("health", "healthz", "readyz", "metrics"), [
     (HEALTH, (200, "ok\n"), (200, "ok\n"), 200),
     (None, (503, "nothing is heard of the supervisor\n"), (503, "nothing is heard of the supervisor\n"), 503),
-    (Health((GRABBER, part("worker", "worker", state="loading"))), (200, "ok\n"), (503, "worker: loading\n"), 200),
+    (Health((GRABBER, part("worker", "worker", running=False, state="loading"))), (200, "ok\n"),
+     (503, "worker: loading\n"), 200),
 ])  # fmt: skip
 def test_the_page_answers(
     health: Health | None, healthz: tuple[int, str], readyz: tuple[int, str], metrics: int

@@ -97,6 +97,34 @@ def test_a_link_on_another_site_is_asked_for_once_more_from_here(locked: PageSin
     assert get(locked, "/", Sec_Fetch_Site="same-origin")[0] == 401
 
 
+def test_a_cookie_of_another_application_does_no_harm(locked: PageSink, tokens: tuple[str, Tokens]):
+    mine = f"rtx-0={cookie_of(tokens[1].watch)}"
+    assert get(locked, "/page.js", cookie=f'prefs={{"a":1}}; {mine}; x=y z')[0] == 200
+
+
+def test_who_has_no_token_is_not_told_what_is_not_ready(locked: PageSink, tokens: tuple[str, Tokens]):
+    assert get(locked, "/readyz")[::2] == (503, b"not ready\n")
+    told = get(locked, "/readyz", Authorization=f"Bearer {tokens[1].watch}")
+    assert told[::2] == (503, b"nothing is heard of the supervisor\n")
+
+
+def test_names_of_others_need_a_token(tokens: tuple[str, Tokens]):
+    with pytest.raises(UserError, match=r"page\.names = .*needs a token"):
+        check_address(PageConfig(port=0, names=("hall.example",)))
+    check_address(PageConfig(port=0, names=("hall.example",), token=tokens[0]))
+
+
+def test_who_may_watch_says_nothing_to_others(locked: PageSink, tokens: tuple[str, Tokens]):
+    headers = {"Authorization": f"Bearer {tokens[1].watch}"}
+    with connect(locked.address.replace("http", "ws") + "ws", additional_headers=headers) as line:
+        line.send('{"type": "explain", "chain": [{"name": "cam", "x": 1}]}')
+        line.recv(timeout=5), line.recv(timeout=5)  # Hello, and what is explained.
+        with pytest.raises(ConnectionClosed):
+            line.recv(timeout=5)
+    locked._asks.steering.step()
+    assert locked._asks.steering.state.refused == ""
+
+
 def test_a_machine_gives_its_token_as_bearer(locked: PageSink, tokens: tuple[str, Tokens]):
     assert get(locked, "/page.js", Authorization=f"Bearer {tokens[1].watch}")[0] == 200
     assert get(locked, "/page.js", Authorization="Bearer wrong")[0] == 401

@@ -14,7 +14,7 @@ import pytest
 
 from rtx.capture.clockbars import read_clock
 from rtx.events import rows
-from rtx.events.recorder import Recorder
+from rtx.events.recording import Recorder
 from rtx.link.hold import HoldAnswer, HoldAsk
 from rtx.link.sockets import Sockets, private_folder
 from rtx.link.wire import Cells, Held, HeldClip, Hold, RelevanceMap, TopClass, TreeLayer

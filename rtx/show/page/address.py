@@ -60,6 +60,11 @@ def listen(config: Page) -> socket.socket:
     """The page's socket, listening. Raises UserError."""
     if config.token is not None:
         read_tokens(config.token)
+    elif config.names:
+        raise UserError(
+            f"page.names = {list(config.names)}: under these names others can ask for the page, so it needs a token: "
+            f"run `{MADE_BY}` and set page.token to it"
+        )
     elif not is_loopback(_bracketed(config.host)):
         raise UserError(
             f"page.host = {config.host!r}: beyond this machine the page needs a token: run `{MADE_BY}` and set "

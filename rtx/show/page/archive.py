@@ -14,7 +14,7 @@ from starlette.routing import Route
 from rtx.clock import NS_PER_MS
 from rtx.errors import UserError
 from rtx.events.clip import read
-from rtx.events.store import OVERLAY, PLAIN, Event, Store
+from rtx.events.store import OVERLAY, PLAIN, Event, NothingRecorded, Store
 from rtx.show.overlay import GRID
 
 MOST = 500
@@ -42,13 +42,17 @@ class _Archive:
         asked = request.query_params
         try:
             times = {name: datetime.fromisoformat(asked[name]) for name in ("since", "until") if asked.get(name)}
-        except ValueError as error:
+            for time in times.values():
+                time.astimezone()
+        except (ValueError, OverflowError) as error:
             return PlainTextResponse(f"{error}\n", status_code=400)
         try:
-            with Store.open_existing(self._folder) as store:
+            with Store.reading(self._folder) as store:
                 found = store.events(asked.get("camera") or None, asked.get("label") or None, most=MOST, **times)
-        except UserError:
-            found = []  # Nothing was ever recorded.
+        except NothingRecorded:
+            found = []
+        except UserError as error:
+            return PlainTextResponse(f"{error}\n", status_code=500)
         return JSONResponse([_about(event) for event in found])
 
     def film(self, request: Request) -> Response:
@@ -79,7 +83,7 @@ class _Archive:
 
     def _event(self, request: Request) -> Event | None:
         try:
-            with Store.open_existing(self._folder) as store:
+            with Store.reading(self._folder) as store:
                 return store.event(request.path_params["number"])
         except UserError:
             return None

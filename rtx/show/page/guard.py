@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,11 +58,8 @@ class Guard:
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self._tokens.role(bearer.strip())
-        try:
-            kept = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return None
-        return None if kept is None else self._tokens.role_of_cookie(kept.value)
+        kept = cookie_parser(headers.get("cookie", "")).get(self._cookie)
+        return None if kept is None else self._tokens.role_of_cookie(kept)
 
     def _admitted(self, scope: Scope, headers: Headers) -> ASGIApp:
         """What answers this request."""

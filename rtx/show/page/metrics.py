@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -122,12 +122,15 @@ def lacking(health: Health | None) -> str:
     """What is missing until clips of all cameras are explained; empty where nothing is."""
     if health is None:
         return "nothing is heard of the supervisor"
-    tests: dict[str, Callable[[Part], bool]] = {
-        "worker": lambda part: part.running and part.counts.get("explained", 0) > 0,
-        "grabber": lambda part: part.running and _is_live(part),
-    }
-    missing = [part for part in health.parts if part.role in tests and not tests[part.role](part)]
-    return "; ".join(f"{part.name}: {part.state}" for part in missing)
+    missing = [
+        f"{part.name}: {part.state}"
+        for part in health.parts
+        if (part.role == "grabber" and not _is_live(part)) or (part.role == "worker" and not part.running)
+    ]
+    explained = {key for part in health.parts for key, n in part.counts.items() if key.startswith("explained@") and n}
+    wanted = [seat.camera.name for seat in health.seats if not (seat.paused or seat.trouble)]
+    missing += [f"{name}: not explained yet" for name in wanted if f"explained@{name}" not in explained]
+    return "; ".join(missing)
 
 
 def _is_live(part: Part) -> bool:

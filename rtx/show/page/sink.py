@@ -168,7 +168,9 @@ class PageSink:
 
     async def _readyz(self, request: Request) -> Response:
         why = lacking(self._asks.health.newest)
-        return PlainTextResponse(f"{why or 'ok'}\n", status_code=503 if why else 200)
+        # Names and states of cameras are for those who have a token.
+        said = why if request.scope[ROLE] is not None else "not ready"
+        return PlainTextResponse(f"{said if why else 'ok'}\n", status_code=503 if why else 200)
 
     def _deliver(self, viewer: _Viewer, held: bytes) -> None:
         viewer.held = held
@@ -262,6 +264,8 @@ class PageSink:
                 else:
                     self._asks.holding.ask(viewer, wish, partial(self._deliver, viewer))
             except msgspec.ValidationError as error:
+                if not _may_steer(socket):
+                    return "unknown request"
                 self._asks.steering.ask(f"this is nothing that could be explained: {error}")
             except msgspec.DecodeError:
                 return "unknown request"

@@ -88,12 +88,16 @@ class Player {
     this.node.querySelector("a").href = `events/${event.id}/overlay.mp4`;
     this.node.showModal();
     this.video.play().catch((error) => console.info("The clip waits to be started.", error));
-    const answer = await fetch(`events/${event.id}/maps`);
-    if (!answer.ok) {
+    const mine = (this.opened = event.id);
+    const data = await fetch(`events/${event.id}/maps`).then(
+      (answer) => (answer.ok ? answer.arrayBuffer() : null),
+      () => null,
+    );
+    if (mine !== this.opened) return; // another clip was opened meanwhile
+    if (data === null) {
       write(this.node.querySelector(".said"), "Its maps are not there (yet).");
       return;
     }
-    const data = await answer.arrayBuffer();
     const end = 4 + new DataView(data).getUint32(0, true);
     const { side, moments } = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, end - 4)));
     this.side = side;
