@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCE ?=
-QUICK := tests/explain tests/nets tests/engine tests/learn tests/scenes tests/measure tests/show
+QUICK := $(addprefix tests/,explain nets engine learn scenes measure show events test_cli.py test_config.py \
+	test_package.py test_read_scene.py test_redact.py test_roster.py)
 
 .PHONY: demo test check bench figures clean
 
