@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rtx
-from rtx.api import FileClip, Result
+from rtx.api import Result
 from rtx.engine.torch_backend import TorchBackend
 from rtx.explain.registry import DECLARED
+from rtx.film.read import FileClip
+from rtx.film.write import LOOK, views
 from rtx.show.overlay import draw, draw_truth
-from rtx.show.still import LOOK, views
 
 HALLS = tuple(f"scene:hall?seed={seed}&size=360x360" for seed in (1, 2, 3, 4))
 FRAMES = (3, 9, 15)

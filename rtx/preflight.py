@@ -93,7 +93,7 @@ def check_explain(worker: Worker, output: Path | None, console: Console) -> None
     """Raises UserError."""
     check_worker(worker, console)
     if output is not None:
-        from rtx.show.still import check
+        from rtx.film.write import check
 
         check(output)
 

@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 import rtx
-from rtx.api import SCENE_AT_S, FileClip
 from rtx.capture.scene import truth_of
 from rtx.clock import NS_PER_S
 from rtx.config import Camera
 from rtx.engine.window import see
 from rtx.errors import UserError
+from rtx.film.read import SCENE_AT_S, FileClip
 from rtx.geometry import input_rect
 from rtx.nets import cards
 from rtx.scenes.scene import Cast, Moment, Scene

@@ -244,7 +244,7 @@ def explain(
     engine.warm_up()
     result = result_of(engine, engine.run(clip.clip.frames[None]))
     if output is not None:
-        from rtx.show.still import save
+        from rtx.film.write import save
         from rtx.show.view import Look
 
         save(output, clip, result, Look(display=display))  # type: ignore[arg-type]

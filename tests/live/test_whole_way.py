@@ -174,7 +174,7 @@ def test_explain_writes_sheet_video_and_arrays(clips: Path, tmp_path: Path):
     model = rtx.load(device="cpu")
     clip = rtx.read_clip(clips / "arm_wrestling.mp4")
     result = rtx.explain(model, clip, "cam")
-    from rtx.show.still import save
+    from rtx.film.write import save
 
     for name in ("o.png", "o.mp4", "o.npz"):
         save(tmp_path / name, clip, result)
@@ -212,7 +212,7 @@ def test_a_long_file_is_entered_where_it_is_wanted(tmp_path: Path, monkeypatch: 
         movie.write(np.full((48, 64, 3), 20 + number // 2, np.uint8))
     movie.release()
     entered = rtx.read_clip(tmp_path / "long.mp4", at=35.0)
-    monkeypatch.setattr("rtx.api.ENTER_FROM_S", 1e9)
+    monkeypatch.setattr("rtx.film.read.ENTER_FROM_S", 1e9)
     gone_through = rtx.read_clip(tmp_path / "long.mp4", at=35.0)
     assert entered.at_s == pytest.approx(gone_through.at_s, abs=1e-3) == pytest.approx(35, abs=0.11)
     np.testing.assert_array_equal(entered.clip.frames, gone_through.clip.frames)

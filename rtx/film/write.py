@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtx.api import FileClip, Result
+from rtx.api import Result
 from rtx.clock import NS_PER_S
 from rtx.errors import UserError
+from rtx.film.read import FileClip
 from rtx.show.overlay import compose, draw, of_target
 from rtx.show.sinks import Mp4
 from rtx.show.view import Heat, Look, View
