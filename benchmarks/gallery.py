@@ -18,9 +18,10 @@ import rtx
 from rtx.api import Result
 from rtx.engine.torch_backend import TorchBackend
 from rtx.explain.registry import DECLARED
+from rtx.film.found import Still
 from rtx.film.read import FileClip
-from rtx.film.write import LOOK, views
 from rtx.show.overlay import draw, draw_truth
+from rtx.show.view import Look
 
 HALLS = tuple(f"scene:hall?seed={seed}&size=360x360" for seed in (1, 2, 3, 4))
 FRAMES = (3, 9, 15)
@@ -87,9 +88,8 @@ def _row(clip: FileClip, result: Result | None, height: int) -> NDArray[np.uint8
         if result is None and truth is not None:
             draw_truth(picture, truth)
         if result is not None:
-            (view,) = views(clip, result, (clip.clip.t_frames[number],), (picture,))
-            assert view.heat is not None
-            draw(picture, view.heat, LOOK)
+            _, heat = Still(clip, result).at(clip.clip.t_frames[number])
+            draw(picture, heat, Look())
             if not result.evidence:
                 cv2.putText(picture, "no evidence", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 2)
         width = round(height * picture.shape[1] / picture.shape[0])

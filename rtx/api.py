@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 from typing import Any
@@ -100,6 +100,8 @@ class Result:
     lost: float | None
     """Of what dtd, lrp or excitation handed back, the share that fell where nothing but a bias had made an output."""
     ms: dict[str, float]
+    frames: NDArray[np.uint8] = field(repr=False)
+    """The clip as the network saw it: T H W 3, BGR."""
 
     @property
     def heatmap(self) -> NDArray[np.float32]:
@@ -108,6 +110,12 @@ class Result:
         if not self.evidence or high <= low:
             return np.zeros_like(self.relevance_full)
         return (self.relevance_full - low) / (high - low)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        from rtx.film.report import inline
+
+        return inline(self)
 
     def plain(self) -> dict[str, Any]:
         """What `rtx explain --json` prints of it."""
@@ -137,8 +145,7 @@ def explain(
         raise UserError(f"explain takes a loaded model, not {model!r}: rtx.load({str(model)!r})")
     engine = Engine(model, explainer, None if target is None else str(target), continual=False)
     frames = _frames(model, clip)
-    batch = engine.run(frames[None])
-    return result_of(engine, batch)
+    return result_of(engine, engine.run(frames[None]), frames)
 
 
 def costs(model: str, layer: str | None = None, rounds: int = 3) -> tuple[dict[str, float | str], float]:
@@ -175,8 +182,8 @@ def _median_ms(run: Callable[[], object], rounds: int) -> float:
     return median(took[1:])
 
 
-def result_of(engine: Engine, batch: Batch) -> Result:
-    """The first clip of a batch as a result."""
+def result_of(engine: Engine, batch: Batch, frames: NDArray[np.uint8]) -> Result:
+    """The first clip of a batch, whose frames are these, as a result."""
     forward, explained = batch.forward, batch.explained
     relevance = explained.relevance[:1]
     return Result(
@@ -186,6 +193,7 @@ def result_of(engine: Engine, batch: Batch) -> Result:
         relevance=relevance[0].float().cpu().numpy(), relevance_full=upsample(forward, relevance)[0].cpu().numpy(),
         evidence=explained.evidence[0], motion_share=explained.motion_share[0],
         lost=explained.lost[0], ms={name: round(value, 3) for name, value in batch.ms.items()},
+        frames=frames,
     )  # fmt: skip
 
 

@@ -89,15 +89,6 @@ def check_file(source: str) -> None:
     raise UserError(f"explain takes a file; {shown!r} is none, use rtx run for streams")
 
 
-def check_explain(worker: Worker, output: Path | None, console: Console) -> None:
-    """Raises UserError."""
-    check_worker(worker, console)
-    if output is not None:
-        from rtx.film.write import check
-
-        check(output)
-
-
 def check_worker(worker: Worker, console: Console) -> None:
     """Raises UserError. Fetches the model's weights where they are not here yet."""
     card = cards.card(worker.model, worker.layer)

@@ -9,26 +9,22 @@ import sys
 import threading
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from rtx.cli.bench import bench
 from rtx.cli.events import events
+from rtx.cli.explain import explain
 from rtx.cli.models import models
+from rtx.cli.options import Backend, Device, Explainer, Layer, ModelName, Target, settings_of
 from rtx.cli.terminal import console
 from rtx.config import Pipeline, of_sources, read
 from rtx.errors import UserError, unknown
 from rtx.redact import redact
-
-if TYPE_CHECKING:
-    from rtx.api import Result
-    from rtx.engine.window import Clip
-    from rtx.link.wire import Truth
 
 app = typer.Typer(
     help="See what a video network looks at, while it looks: live heatmaps for action recognition.",
@@ -40,31 +36,12 @@ app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.add_typer(token, name="token")
 app.add_typer(events, name="events")
+app.command()(explain)
 app.command()(bench)
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Click's; newer releases of typer bring a click of their own."""
 
-Explainer = Annotated[
-    str | None, typer.Option(help="One of [bold]rtx explainers[/]; then steps: [bold]'ksigma(k=2) | selective(n=4)'[/]")
-]
-ModelName = Annotated[
-    str | None,
-    typer.Option(
-        help="Model, see [bold]rtx models list[/]; or your own: [bold]FOLDER/card.toml[/], [bold]module:factory[/]."
-    ),
-]
-Layer = Annotated[
-    str | None, typer.Option(help="Layer that gives the features. [dim](default: the last with time and space)[/]")
-]
-Target = Annotated[
-    str | None, typer.Option(help="Class to explain, by name or number. [dim](default: the top class)[/]")
-]
-Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
-Backend = Annotated[
-    str | None,
-    typer.Option(help="torch, compile, graphs, onnx or openvino."),
-]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. [bold]--set camera.mirror=true[/]."),
@@ -120,7 +97,7 @@ def run(
     changes: Changes = None,
 ) -> None:
     """Explain live: capture, engine and display as processes of their own."""
-    settings = _settings(changes, model, layer, explainer, target, device, backend)
+    settings = settings_of(changes, model, layer, explainer, target, device, backend)
     if show is not None:
         settings.append(f"show.sinks={json.dumps([sink.strip() for sink in show.split(',')])}")
     if log not in ("text", "json"):
@@ -179,18 +156,6 @@ def _check_report(report: Path) -> None:
         raise UserError(f"--report {str(report)!r} cannot be written: {error.strerror}; name a file") from None
 
 
-def _settings(
-    changes: list[str] | None, model: str | None, layer: str | None, explainer: str | None, target: str | None,
-    device: str | None, backend: str | None,
-) -> list[str]:  # fmt: skip
-    """Options that have a name of their own, as `--set` would say them."""
-    given = {
-        "model": model, "layer": layer, "explainer": explainer, "target": target, "device": device, "backend": backend,
-    }  # fmt: skip
-    named = [f"worker.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    return [*(changes or []), *named]
-
-
 def _pipeline(what: list[str], settings: list[str]) -> Pipeline:
     if len(what) == 1 and what[0].endswith(".toml"):
         from rtx.resources import PIPELINES
@@ -203,115 +168,6 @@ def _pipeline(what: list[str], settings: list[str]) -> Pipeline:
             "nothing to run: name a source (0, rtsp://..., FILE, scene:hall) or a PIPELINE.toml; or try `rtx demo`"
         )
     return of_sources(what, settings)
-
-
-@app.command()
-def explain(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A video file, or the drawn hall: scene:hall?seed=7.")],
-    at: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Time of the clip's newest frame. [dim](default: the middle clip)[/]"),
-    ] = None,
-    model: ModelName = None,
-    layer: Layer = None,
-    explainer: Explainer = None,
-    target: Target = None,
-    device: Device = None,
-    backend: Backend = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="OUT", help="Write OUT.png, OUT.mp4 or OUT.npz.")
-    ] = None,
-    display: Annotated[
-        str,
-        typer.Option(help="heat: colours over the picture; focus: the picture where evidence is, else darkness."),
-    ] = "heat",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Explain one clip of a file, in this process."""
-    from rtx.preflight import check_explain, check_file
-
-    check_file(file)
-    if display not in ("heat", "focus"):
-        raise unknown("display", display, ("heat", "focus"))
-    settings = _settings(None, model, layer, explainer, target, device, backend)
-    worker = of_sources([file], [*settings, "worker.continual=false"]).worker
-    check_explain(worker, output, Console(stderr=True))
-    from rtx.api import read_clip, result_of
-    from rtx.engine.engine import Engine
-
-    clip = read_clip(file, worker.model, at)
-    engine = Engine.of(worker)
-    engine.warm_up()
-    result = result_of(engine, engine.run(clip.clip.frames[None]))
-    if output is not None:
-        from rtx.film.write import save
-        from rtx.show.view import Look
-
-        save(output, clip, result, Look(display=display))  # type: ignore[arg-type]
-    about: dict[str, Any] = result.plain() | {
-        "at_s": round(clip.at_s, 4),
-        "stretched": clip.stretched,
-        "file": file,
-    }
-    if clip.clip.truth is not None:
-        about["truth"] = _truth(clip.clip, clip.clip.truth, result, engine.labels)
-    if as_json:
-        print(json.dumps(about))
-    else:
-        _print_result(about, output)
-
-
-def _truth(clip: Clip, truth: Truth, result: Result, labels: tuple[str, ...]) -> dict[str, Any]:
-    """What the newest frame really shows, and whether the map's maximum lies there."""
-    from rtx.measure.localisation import judge, named_rightly
-
-    hit = judge(result.relevance_full[-1], truth, clip.rect)
-    right = named_rightly(result.top[0].label, truth, clip.t_frames[-1] - clip.t_frames[0], labels)
-    return {
-        "action": truth.action, "acting": list(truth.acting), "right": right,
-        # A map of nothing has no hottest place.
-        "hit": {"body": hit.body if result.evidence else None, "acting": hit.acting if result.evidence else None},
-        "chance": {"body": round(hit.chance_body, 4), "acting": round(hit.chance_acting, 4)},
-    }  # fmt: skip
-
-
-def _print_result(about: dict[str, Any], output: Path | None) -> None:
-    console.print(
-        f"[bold]{escape(about['file'])}[/] at {about['at_s']:.2f} s, "
-        f"{about['model']} ({about['backend']}, {about['device']}, {about['precision']})"
-    )
-    if about["stretched"]:
-        console.print("[yellow]Less than a clip's duration of frames was there: they were stretched over the clip.[/]")
-    grid = Table(show_header=False, box=None, padding=(0, 1))
-    for top in about["top"][:3]:
-        grid.add_row(escape(top["label"]), "█" * round(30 * top["p"]) or "▏", f"{100 * top['p']:.1f} %")
-    console.print(grid)
-    relevance, found = (
-        about["map"],
-        "" if about["map"]["evidence"] else ": [yellow]no evidence above threshold[/]",
-    )
-    of = f" of {about['target']!r}" if about["target"] else " (class-blind)"
-    console.print(
-        f"{escape(about['explainer'])}{escape(of)}: map {'x'.join(map(str, relevance['shape']))}, "
-        f"{relevance['min']:.3g} .. {relevance['max']:.3g}{found}; "
-        f"forward {about['ms']['forward']:.0f} ms, explain {about['ms']['explain']:.2f} ms"
-    )
-    if about["motion_share"] is not None:
-        console.print(f"motion share {100 * about['motion_share']:.0f} %")
-    if about["lost"]:
-        console.print(f"{100 * about['lost']:.2g} % of the score fell where nothing but a bias had made an output")
-    if truth := about.get("truth"):
-        said = {True: "right", False: "wrong", None: "not judged"}[truth["right"]]
-        hit = truth["hit"]
-        where = f"on the figure: {_yes(hit['body'])}, on the limbs that act: {_yes(hit['acting'])}"
-        hottest = f"hottest place {where}" if about["map"]["evidence"] else "no place is hottest"
-        console.print(f"truth: {truth['action']} ({said}); {hottest}", soft_wrap=True)
-    if output is not None:
-        console.print(f"written: {escape(str(output))}")
-
-
-def _yes(hit: bool | None) -> str:
-    return "none in sight" if hit is None else "yes" if hit else "no"
 
 
 @app.command("explainers")

@@ -161,9 +161,14 @@ class Engine:
             if pasts is None
             else self.backend.follow(frames, pasts, targets)
         )
+        return self.run_in(forward, memory, started)
+
+    def run_in(self, forward: Forward, memory: list[Memory] | None = None, started: float | None = None) -> Batch:
+        """Explain a pass, which engines of the same backend and class can share."""
+        started = time.perf_counter() if started is None else started
         explained, beside = self._branches(forward, memory)
         self.backend.finish()
-        classified, done = forward.outcome.at, time.perf_counter()
+        classified, done = max(started, forward.outcome.at), time.perf_counter()
         ms = {"forward": (classified - started) * 1e3, "explain": (done - classified) * 1e3}
         return Batch(forward, explained, ms, beside)
 
@@ -181,14 +186,21 @@ class Engine:
 
     def find(self, clips: list[Clip], memory: list[Memory] | None = None) -> list[Found]:
         """One batch of clips to the messages that go to the displays, and what they are made of."""
-        pasts = [clip.past for clip in clips if clip.past is not None]
         for of, clip in zip(memory or [], clips, strict=bool(memory)):
             of.times = clip.t_frames
+        return self.found(clips, self.batch(clips, memory))
+
+    def batch(self, clips: list[Clip], memory: list[Memory] | None = None) -> Batch:
+        """One batch of clips, classified and explained."""
+        pasts = [clip.past for clip in clips if clip.past is not None]
         frames = np.stack([clip.frames for clip in clips])
         if self.rung.size is not None:
             frames = shrunk(frames, self.rung.size)
         moved = [clip.flow for clip in clips if clip.flow is not None and self.rung.size is None]
-        batch = self.run(frames, memory, pasts or None, np.stack(moved) if moved else None)
+        return self.run(frames, memory, pasts or None, np.stack(moved) if moved else None)
+
+    def found(self, clips: list[Clip], batch: Batch) -> list[Found]:
+        """What was found in each clip of a batch."""
         explained = batch.explained
         return [
             Found(clip, self.message(clip, batch, i), explained.relevance[i], explained.cells, batch.forward.input_size)

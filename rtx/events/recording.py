@@ -26,7 +26,7 @@ from rtx.events.store import OVERLAY, PLAIN, Event, State, Store, folder_of
 from rtx.events.webhook import Webhook
 from rtx.link.wire import Explanation
 from rtx.redact import redact
-from rtx.show.overlay import CERTAIN, LiveScale, draw, newest_frame
+from rtx.show.overlay import LiveScale, certainty, draw, newest_frame
 from rtx.show.sinks import Mp4
 from rtx.show.view import Look
 
@@ -328,12 +328,11 @@ def _moment(at: int, explanation: Explanation, scale: LiveScale) -> Moment:
     relevance = newest_frame(explanation.map)
     full = scale.full(explanation, float(relevance.max()))
     shown = np.clip(relevance / full if full > 0 and explanation.evidence else 0 * relevance, 0, 4)
-    p = next((top.p for top in explanation.top if top.label == explanation.target), explanation.top[0].p)
     shrink = min(1.0, MAX_WIDTH / explanation.width)
     x, y, width, height = (side * shrink for side in explanation.rect)
     seen = None if explanation.seen is None else tuple(side * shrink for side in explanation.seen)
     return Moment(
-        at, shown.astype(np.float16).tobytes(), min(1.0, p / CERTAIN) ** 2, (x, y, width, height),
+        at, shown.astype(np.float16).tobytes(), certainty(explanation.top, explanation.target), (x, y, width, height),
         seen, explanation.top, explanation.target, explanation.motion_share,  # type: ignore[arg-type]
     )  # fmt: skip
 

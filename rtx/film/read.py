@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip, see
 from rtx.errors import UserError
 from rtx.geometry import input_rect
+from rtx.link.frames import Frame
 from rtx.link.wire import Truth
 from rtx.nets import cards
 
@@ -48,7 +50,7 @@ def read_clip(
 
     The drawn hall is read like a file: `scene:hall?seed=7`; it has no middle, so without `at` it is `SCENE_AT_S`.
     """
-    settings = camera or Camera(source=str(file), name="file", pace="every")
+    settings = camera or camera_of(str(file))
     named = model or default_model([settings.source])
     spec = (named.card if isinstance(named, TorchBackend) else cards.card(named)).clip
     if kind(settings.source) == "scene":
@@ -57,7 +59,7 @@ def read_clip(
     span = round((spec.frames - 1) * spec.stride_ms * NS_PER_MS)
     source.open()
     period, stated = source.period, source.stated_frames
-    duration = (stated - 1) * period if stated else source.run_through()
+    duration = _duration(source)
     if at is not None and not 0 <= at * NS_PER_S <= duration + period:
         raise UserError(f"--at {at:g} s is outside {str(file)!r}, which lasts {duration / NS_PER_S:.2f} s")
     last = round(at * NS_PER_S) if at is not None else (duration + span) // 2
@@ -68,6 +70,48 @@ def read_clip(
     enter = stated is not None and last - span - period > ENTER_FROM_S * NS_PER_S
     pictures, times = _pictures(source, last - span - period, last + period // 2, enter)
     return _clip_of(settings, spec, pictures, times, period, [None] * len(pictures))
+
+
+def camera_of(file: str) -> Camera:
+    """A file as a source whose every frame is wanted."""
+    return Camera(source=file, name="file", pace="every")
+
+
+def duration_of(file: str) -> int:
+    """Time of a file's last frame after its first, ns, as far as the file knows. UserError."""
+    source = File(camera_of(file))
+    source.open()
+    try:
+        return _duration(source)
+    finally:
+        source.close()
+
+
+def frames_of(file: str) -> Iterator[Frame]:
+    """Every frame of a file; capture times are ns since the first. UserError."""
+    source = File(camera_of(file))
+    source.open()
+    canvas: dict[str, NDArray[np.uint8]] = {}
+
+    def fresh(height: int, width: int) -> NDArray[np.uint8]:
+        canvas["at"] = np.empty((height, width, 3), np.uint8)
+        return canvas["at"]
+
+    first: int | None = None
+    number = 0
+    try:
+        while (stamp := source.read(fresh)) is not None:
+            first = stamp.t_capture if first is None else first
+            yield Frame("file", 0, number, stamp.t_capture - first, canvas["at"])
+            number += 1
+    finally:
+        source.close()
+
+
+def _duration(source: File) -> int:
+    """Of a file just opened, which may be gone through for it."""
+    stated = source.stated_frames
+    return (stated - 1) * source.period if stated else source.run_through()
 
 
 def _clip_of(

@@ -95,9 +95,14 @@ def heat_of(explanation: Explanation, scale: LiveScale) -> Heat:
 
 def levels(explanation: Explanation, relevance: NDArray[np.float32], full: float) -> NDArray[np.uint8]:
     """Relevance as heat 0..255, where `full` is drawn as full heat; weaker where the explained class is unlikely."""
-    p = next((top.p for top in explanation.top if top.label == explanation.target), explanation.top[0].p)
-    shown = np.clip(relevance * (min(1.0, p / CERTAIN) ** 2 * 255 / full), 0, 255)
+    shown = np.clip(relevance * (certainty(explanation.top, explanation.target) * 255 / full), 0, 255)
     return np.asarray(shown, np.uint8)
+
+
+def certainty(top: tuple[TopClass, ...], target: str | None) -> float:
+    """The share of full heat that a class of its probability may have, 0..1; without a target, the likeliest class."""
+    p = next((of.p for of in top if of.label == target), top[0].p)
+    return min(1.0, p / CERTAIN) ** 2
 
 
 def draw_heat(image: NDArray[np.uint8], heat: Heat, opacity: float, colours: Colours = "inferno") -> None:

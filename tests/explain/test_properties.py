@@ -135,11 +135,14 @@ def test_maps_are_finite(kind: type[Staged], name: str, size: tuple[int, int, in
         assert explained.evidence == [bool(of.amax() > 0) for of in explained.relevance]
 
 
+SEEN = np.zeros((4, 10, 12, 3), np.uint8)
+
+
 @some
 @given(st.floats(-1e6, 1e6, width=32), st.booleans())
 def test_a_constant_map_is_scaled_to_zeros(value: float, evidence: bool):
     made = np.full((4, 5, 6), value, np.float32)
-    result = Result("", "", "", "", "", (), None, made, made, evidence, None, None, {})
+    result = Result("", "", "", "", "", (), None, made, made, evidence, None, None, {}, SEEN)
     assert (result.heatmap == 0).all()
 
 
@@ -147,12 +150,12 @@ def test_a_constant_map_is_scaled_to_zeros(value: float, evidence: bool):
 @given(st.integers(0, 2**31))
 def test_any_other_map_is_scaled_to_all_of_0_to_1_over_the_whole_clip(seed: int):
     made = np.random.default_rng(seed).normal(size=(4, 5, 6)).astype(np.float32)
-    result = Result("", "", "", "", "", (), None, made, made, True, None, None, {})
+    result = Result("", "", "", "", "", (), None, made, made, True, None, None, {}, SEEN)
     assert (result.heatmap.min(), result.heatmap.max()) == (0, 1)
     assert np.argmax(result.heatmap) == np.argmax(made)
     # A frame without evidence must not light up: the scale is the clip's, not the frame's.
     made[0] = made.min()
-    assert (Result("", "", "", "", "", (), None, made, made, True, None, None, {}).heatmap[0] == 0).all()
+    assert (Result("", "", "", "", "", (), None, made, made, True, None, None, {}, SEEN).heatmap[0] == 0).all()
 
 
 @every

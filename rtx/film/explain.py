@@ -1,0 +1,134 @@
+"""From a file to what is found in it: one clip, or clips that slide over all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import msgspec
+
+from rtx.api import Result, result_of
+from rtx.clock import NS_PER_MS, NS_PER_S
+from rtx.config import Worker
+from rtx.engine.engine import Batch, Engine, Found, to_wire
+from rtx.engine.held import frames_of as frames_seen
+from rtx.engine.held import tree_of
+from rtx.engine.window import Clip, Window
+from rtx.errors import UserError
+from rtx.film.found import Clips, Film, Panel, Pyramid, Row, Sliding, Still
+from rtx.film.read import FileClip, camera_of, duration_of, frames_of, read_clip
+from rtx.link.frames import Frame
+
+Told = Callable[[float], None]
+"""Is told which share of the work is done, 0..1."""
+OVERLAP = 4
+"""So many clips hold a frame, unless something else is asked for."""
+
+
+def engines_of(worker: Worker, explainers: list[str]) -> list[Engine]:
+    """One engine an explainer, all of the same backend. UserError."""
+    first = Engine.of(msgspec.structs.replace(worker, explainer=explainers[0]))
+    first.warm_up()
+    return [first, *(Engine(first.backend, name, worker.target, continual=False) for name in explainers[1:])]
+
+
+def explain_clip(
+    engines: list[Engine], file: str, clip: FileClip, with_tree: bool = False
+) -> tuple[Film, list[Result]]:  # fmt: skip
+    """One clip, by every engine."""
+    seen = _Seen(engines)
+    batches = seen.explain(clip.clip)
+    results = [result_of(engine, batch, clip.clip.frames) for engine, batch in zip(engines, batches, strict=True)]
+    panels = tuple(Still(clip, result) for result in results)
+
+    def frames() -> Iterator[Frame]:
+        for number, (time, picture) in enumerate(zip(clip.times, clip.pictures, strict=True)):
+            yield Frame("file", 0, number, time, picture)
+
+    film = seen.film(file, clip.times[0], clip.times[-1], panels, frames, with_tree)
+    return replace(film, stretched=clip.stretched), results
+
+
+def explain_film(
+    engines: list[Engine], file: str, every_s: float | None = None, told: Told = lambda _: None, with_tree: bool = False
+) -> Film:
+    """All of a file: a clip every so many seconds, without it every quarter of a clip's duration. UserError."""
+    spec, settings = engines[0].card.clip, camera_of(file)
+    span = (spec.frames - 1) * spec.stride_ms * NS_PER_MS
+    every = round(span / OVERLAP if every_s is None else every_s * NS_PER_S)
+    duration = max(1, duration_of(file))
+    seen = _Seen(engines)
+    window = Window(spec, settings.roi, settings.fit)
+    newest: int | None = None
+    due = 0
+    for frame in frames_of(file):
+        newest = frame.t_capture
+        if window.wants(frame):
+            window.shrink(frame)
+            window.add(frame)
+            if newest >= due and (clip := window.clip("file")) is not None:
+                seen.explain(clip)
+                due = newest + every
+        told(min(1.0, newest / duration))
+    if newest is None:
+        raise UserError(f"{file!r} holds no frame that can be read")
+    stretched = False
+    if not seen.clips[0].rows:
+        only = read_clip(file, engines[0].backend)
+        stretched = only.stretched
+        seen.explain(only.clip)
+    elif newest - seen.clips[0].rows[-1].times[-1] > spec.stride_ms * NS_PER_MS:
+        last = window.clip("file")
+        if last is not None:
+            seen.explain(last)
+    panels = tuple(Sliding(str(engine.chain), clips) for engine, clips in zip(engines, seen.clips, strict=True))
+    film = seen.film(file, 0, newest, panels, lambda: frames_of(file), with_tree)
+    return replace(film, whole=True, stretched=stretched)
+
+
+class _Seen:
+    """Clips as they are explained, one store an engine, and the one with the clearest evidence for its class."""
+
+    def __init__(self, engines: list[Engine]):
+        self._engines = engines
+        self.clips = [Clips() for _ in engines]
+        self._clearest: tuple[float, Row, Found] | None = None
+
+    def explain(self, clip: Clip) -> list[Batch]:
+        """One clip, in one pass for all engines."""
+        first = self._engines[0].batch([clip])
+        batches = [first, *(engine.run_in(first.forward) for engine in self._engines[1:])]
+        for engine, batch, clips in zip(self._engines, batches, self.clips, strict=True):
+            (found,) = engine.found([clip], batch)
+            whole = to_wire(found.relevance, found.cells, found.input_size, whole=True)
+            explanation = msgspec.structs.replace(found.explanation, map=whole, evidence=batch.explained.evidence[0])
+            clips.add(explanation, smooth=tuple(found.relevance.shape) == found.input_size)
+            row = clips.rows[-1]
+            strength = row.full * row.certainty
+            if engine is self._engines[0] and (self._clearest is None or strength > self._clearest[0]):
+                self._clearest = strength, row, found
+        return batches
+
+    def film(
+        self, file: str, begin: int, end: int, panels: tuple[Panel, ...], frames: Callable[[], Iterator[Frame]],
+        with_tree: bool,
+    ) -> Film:  # fmt: skip
+        """All of them."""
+        engine = self._engines[0]
+        backend = engine.backend
+        assert self._clearest is not None
+        _, row, found = self._clearest
+        pyramid = _pyramid(engine, row, found) if with_tree else None
+        return Film(
+            file, engine.card.name, backend.name, str(backend.device), backend.precision, found.clip.height,
+            found.clip.width, begin, end, panels, frames, pyramid=pyramid,
+        )  # fmt: skip
+
+
+def _pyramid(engine: Engine, row: Row, found: Found) -> Pyramid:
+    """Where this network and backend have none: why."""
+    frames = frames_seen(found)
+    try:
+        return Pyramid(row, frames, tree_of(engine, found), "")
+    except UserError as error:
+        return Pyramid(row, frames, (), str(error))
