@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ MISSING = (
     else None
 )
 """Why there is no browser; None where there is one."""
+
+_AXE = Path(__file__).parents[1] / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+NO_AXE = None if _AXE.is_file() else "axe-core is not here: npm install --prefix .venv/axe axe-core@4"
+"""Why nobody looks for what a reader cannot use; None where axe-core is here."""
 
 _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
@@ -54,3 +60,14 @@ def until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> 
     while not condition():
         assert time.monotonic() < end, f"waited {timeout:.0f} s for: {what}"
         time.sleep(0.01)
+
+
+def serious_for_axe(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe-core finds serious or worse in a page: the rule, and the places."""
+    page.evaluate(_AXE.read_text())
+    found = json.loads(page.evaluate("axe.run().then((found) => JSON.stringify(found.violations))"))
+    return [
+        (of["id"], [node["html"][:120] for node in of["nodes"]])
+        for of in found
+        if of["impact"] in ("serious", "critical")
+    ]

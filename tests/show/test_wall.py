@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from rtx.link.wire import Cells, Held, HeldClip, Hold, RelevanceMap, TopClass, T
 from rtx.show.holding import Holding
 from rtx.show.overlay import PALETTES
 from rtx.show.view import Look
-from tests.browser import MISSING, chromium, until
+from tests.browser import MISSING, NO_AXE, chromium, serious_for_axe, until
 from tests.events.test_recorder import Film, clocks, settings
 from tests.link.test_hold import CLIP
 from tests.show import test_page as pages
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
-AXE = Path(__file__).parents[2] / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 serve, page = pages.serve, pages.page
 
 
@@ -313,7 +311,7 @@ def test_without_a_worker_nothing_can_be_held(serve: Serve, page: Page):
     until(told, "the reason")
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here: npm install --prefix .venv/axe axe-core@4")
+@pytest.mark.skipif(NO_AXE is not None, reason=str(NO_AXE))
 @pytest.mark.parametrize("theme", ["dark", "light"])
 @pytest.mark.parametrize("what", ["wall", "explain", "look", "cameras", "archive", "keys", "still", "phone"])
 def test_axe_finds_nothing_serious(serve: Serve, page: Page, closely: Closely, theme: Any, what: str):
@@ -328,14 +326,7 @@ def test_axe_finds_nothing_serious(serve: Serve, page: Page, closely: Closely, t
         page.keyboard.press("Escape")
     if key := {"explain": "e", "look": "l", "keys": "?", "cameras": "k", "archive": "v"}.get(what):
         page.keyboard.press(key)
-    page.evaluate(AXE.read_text())
-    found = json.loads(page.evaluate("axe.run().then((found) => JSON.stringify(found.violations))"))
-    serious = [
-        (of["id"], [node["html"][:120] for node in of["nodes"]])
-        for of in found
-        if of["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
+    assert serious_for_axe(page) == []
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,249 @@
+"""The report and the notebook's picture, in a real browser; and a folder's files, one after another."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import rtx
+from rtx.engine.engine import Engine
+from rtx.errors import UserError
+from rtx.film.explain import explain_clip, explain_film
+from rtx.film.folder import RECORD, Record, videos
+from rtx.film.found import Film, Pyramid
+from rtx.film.read import read_clip
+from rtx.film.write import save
+from rtx.show.view import Look
+from tests.browser import MISSING, NO_AXE, chromium, serious_for_axe
+from tests.film.conftest import Hall
+from tests.live.runs import rtx as command
+from tests.running import Running
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+in_a_browser = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """One that fails where it asks anything of a network, or says anything on its console."""
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
+    yield page
+    page.close()
+    assert said == []
+
+
+@pytest.fixture(scope="module")
+def film(hall: Hall, engines: list[Engine]) -> Film:
+    return explain_film(engines, str(hall[0]), every_s=0.5, with_tree=True)
+
+
+def report(film: Film, folder: Path) -> str:
+    save([folder / "r.html"], film, Look())
+    return f"file://{folder / 'r.html'}"
+
+
+@in_a_browser
+def test_a_films_report_shows_strips_plots_and_the_tree(page: Page, film: Film, tmp_path: Path):
+    page.goto(report(film, tmp_path))
+    assert page.inner_text("h1") == "hall.mp4"
+    titles = page.locator("h2").all_inner_texts()
+    assert titles[:5] == [
+        "What it says",
+        "cam",
+        "ksigma | selective",
+        "When its evidence is there",
+        "How much of it is motion",
+    ]
+    assert re.fullmatch(r"What .+ rests on, layer by layer", titles[5])
+    assert page.locator(".strip").count() == 2
+    assert page.locator(".strip").first.locator("img").count() == 16
+    times = [
+        float(text.split(" s")[0]) for text in page.locator(".strip").first.locator("figcaption").all_inner_texts()
+    ]
+    assert times == sorted(times)
+    assert (times[0], times[-1]) == (pytest.approx(0.31, abs=0.05), pytest.approx(9.6, abs=0.1))
+    loaded = "Array.from(document.images).every((of) => of.complete && of.naturalWidth > 0)"
+    assert page.evaluate(loaded)
+    assert page.locator("svg").count() == 3
+    box = page.locator("svg").first.locator("polyline").first.bounding_box()
+    assert box is not None
+    assert box["width"] > 200, "a line over the film's time"
+
+
+@in_a_browser
+def test_the_tree_opens_layer_by_layer(page: Page, film: Film, tmp_path: Path):
+    page.goto(report(film, tmp_path))
+    inner = page.locator("details details").first
+    assert film.pyramid is not None
+    assert page.locator(".layer").count() == len(film.pyramid.layers)
+    deepest = inner.locator("ul .layer").first
+    assert not deepest.is_visible()
+    inner.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert deepest.is_visible()
+    assert "2 layers down" in deepest.inner_text()
+
+
+@in_a_browser
+@pytest.mark.skipif(NO_AXE is not None, reason=str(NO_AXE))
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_report_can_be_read_by_all(browser: Browser, film: Film, tmp_path: Path, theme: str, width: int):
+    context = browser.new_context(bypass_csp=True, color_scheme=theme, viewport={"width": width, "height": 800})  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(report(film, tmp_path))
+    assert serious_for_axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+@in_a_browser
+def test_one_clips_report(page: Page, hall: Hall, engines: list[Engine], tmp_path: Path):
+    clip = read_clip(hall[0], engines[0].backend, 5.0)
+    film, results = explain_clip(engines, str(hall[0]), clip, with_tree=True)
+    page.goto(report(film, tmp_path))
+    assert "one clip, from" in page.inner_text("dl")
+    assert results[0].top[0].label in page.inner_text("dl")
+    assert page.locator(".strip").first.locator("img").count() == 16
+
+
+@in_a_browser
+def test_names_are_text_and_nothing_else(page: Page, film: Film, tmp_path: Path):
+    evil = '<img src=x onerror="document.title=1">&"'
+    rows = [row._replace(top=(row.top[0].__class__(evil, 0.5),), target=evil) for row in film.panels[0].rows]
+    film = replace(film, file=f"a/{evil[:12]}.mp4", pyramid=Pyramid(rows[0], film.pyramid.frames, (), evil))  # type: ignore[union-attr]
+    film.panels[0].rows[:], kept = rows, film.panels[0].rows[:]
+    try:
+        page.goto(report(film, tmp_path))
+    finally:
+        film.panels[0].rows[:] = kept
+    assert page.locator("img:not([src^='data:'])").count() == 0
+    assert evil in page.inner_text("body")
+
+
+@in_a_browser
+def test_a_result_shows_itself_in_a_notebook(page: Page, hall: Hall, engines: list[Engine]):
+    result = rtx.explain(engines[0].backend, read_clip(hall[0], engines[0].backend, 5.0), "cam")
+    page.set_content(replace(result, model="<b>m</b>")._repr_html_())
+    assert page.locator("img").count() == 6
+    assert page.evaluate("Array.from(document.images).every((of) => of.naturalWidth > 0)")
+    assert f"{result.top[0].label}" in page.inner_text("body")
+    assert "<b>m</b>" in page.inner_text("body")
+    assert "no evidence" not in page.inner_text("body")
+    nothing = replace(result, evidence=False)
+    page.set_content(nothing._repr_html_())
+    assert "no evidence above threshold" in page.inner_text("body")
+    assert len(repr(result)) < 10_000, "frames are no text"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, hall: Hall) -> Path:
+    """Three videos, of which one is none, one a folder deeper; and what is no video."""
+    inside = tmp_path / "in"
+    (inside / "deeper").mkdir(parents=True)
+    shutil.copy(hall[0], inside / "a.mp4")
+    shutil.copy(hall[0], inside / "deeper" / "b.MP4")
+    (inside / "broken.avi").write_bytes(b"no video")
+    (inside / "notes.txt").write_text("no video either")
+    (inside / ".hidden.mp4").write_bytes(b"of no interest")
+    return inside
+
+
+OPTIONS = ("--model", "figures", "--format", "png,npz")
+
+
+def test_a_folder_is_explained_file_by_file(folder: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    done = command("explain", str(folder), "-o", str(out), *OPTIONS)
+    assert done.returncode == 2
+    assert "1 of 3 files could not be explained" in done.stderr
+    assert "broken.avi" in done.stderr
+    assert "Traceback" not in done.stderr
+    made = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert made == {RECORD, "a.mp4.png", "a.mp4.npz", "deeper/b.MP4.png", "deeper/b.MP4.npz"}
+    _, *lines = [json.loads(line) for line in (out / RECORD).read_text().splitlines()]
+    assert [line["file"] for line in lines] == ["a.mp4", "broken.avi", "deeper/b.MP4"]
+    assert [line["error"] is None for line in lines] == [True, False, True]
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+
+    (folder / "broken.avi").unlink()
+    (out / "a.mp4.npz").unlink()
+    again = command("explain", str(folder), "-o", str(out), *OPTIONS, "--json")
+    assert again.returncode == 0, again.stderr
+    assert [json.loads(line)["file"] for line in again.stdout.splitlines()] == [
+        str(folder / "a.mp4"), str(folder / "deeper" / "b.MP4"),
+    ]  # fmt: skip
+    assert (out / "a.mp4.npz").is_file(), "what is missing is made"
+    assert (out / "deeper" / "b.MP4.png").stat().st_mtime_ns == before[out / "deeper" / "b.MP4.png"], "the rest stays"
+
+    other = command("explain", str(folder), "-o", str(out), *OPTIONS, "--explainer", "ksigma")
+    assert other.returncode == 2
+    assert re.search(r'explainers was \["cam"\], is \["ksigma"\]; name another folder', " ".join(other.stderr.split()))
+
+
+def test_a_folder_goes_on_where_a_kill_stopped_it(folder: Path, tmp_path: Path):
+    (folder / "broken.avi").unlink()
+    out = tmp_path / "out"
+    command_line = ("explain", str(folder), "-o", str(out), "--model", "figures", "--whole", "--format", "mp4")
+    with Running(*command_line) as run:
+        until(lambda: (out / "a.mp4.mp4").is_file(), 60)
+        until(lambda: (out / RECORD).read_text().count("\n") == 2, 10)
+        os.killpg(run.process.pid, 9)
+        run.process.wait()
+    first = (out / "a.mp4.mp4").stat().st_mtime_ns
+    with (out / RECORD).open("a") as record:
+        record.write('{"file": "deeper/b.MP4", "of": [1')  # Half a line, as a kill within the writing leaves it.
+    done = command(*command_line)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"a\.mp4: .*\(done before\)\n", done.stdout)
+    assert (out / "a.mp4.mp4").stat().st_mtime_ns == first
+    assert (out / "deeper" / "b.MP4.mp4").is_file()
+    assert all(json.loads(line) for line in (out / RECORD).read_text().splitlines())
+
+
+def test_a_file_that_changed_is_explained_again(folder: Path, tmp_path: Path):
+    record = Record(tmp_path / "out", {"whole": True})
+    file = folder / "a.mp4"
+    record.add("a.mp4", file, {"error": None, "found": {}})
+    record.close()
+    again = Record(tmp_path / "out", {"whole": True})
+    assert again.done("a.mp4", file, [])
+    assert again.done("a.mp4", file, [tmp_path / "missing.png"]) is None
+    file.write_bytes(file.read_bytes() + b"\0")
+    assert again.done("a.mp4", file, []) is None
+    assert again.done("b.mp4", file, []) is None
+    again.close()
+
+
+@pytest.mark.parametrize("text", ["[]\n", "1\n", "{}\n", "\xff\n", '{"settings": {}}\n{"of": 1}\n'])
+def test_what_is_no_record_is_named_and_stays(tmp_path: Path, text: str):
+    (tmp_path / RECORD).write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=rf"{RECORD}' is no record of `rtx explain`"):
+        Record(tmp_path, {})
+    assert (tmp_path / RECORD).read_text(encoding="latin-1") == text
+
+
+def test_a_folder_without_videos_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"no video in .*\.mp4, \.avi"):
+        videos(tmp_path)
