@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCE ?=
-QUICK := $(addprefix tests/,explain nets engine learn scenes measure show events test_cli.py test_config.py \
+QUICK := $(addprefix tests/,explain film nets engine learn scenes measure show events test_cli.py test_config.py \
 	test_package.py test_read_scene.py test_redact.py test_roster.py)
 
 .PHONY: demo test check bench figures clean

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rtx.cli.terminal import console
+from rtx.cli.options import Backend, Device, Layer, ModelName, Target, settings_of
+from rtx.cli.terminal import bars, console
+from rtx.config import of_sources
 from rtx.errors import UserError
-from rtx.events.store import Event, Store, default_folder
+from rtx.events.store import PLAIN, Event, Store, default_folder
 
 events = typer.Typer(help="What was recorded.", no_args_is_help=True)
 
@@ -64,6 +67,30 @@ def show_event(number: int, folder: FolderOption = None) -> None:
         console.print(f"{name:>12}: {'' if value is None else escape(str(value))}", soft_wrap=True, highlight=False)
     for path in sorted(event.clip.iterdir()) if event.clip.is_dir() else ():
         console.print(f"{'':>12}  {escape(path.name)}, {path.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+
+
+@events.command("explain")
+def explain_event(
+    number: int,
+    explainer: Annotated[str, typer.Option(help="As in [bold]rtx run[/], with its steps.")],
+    target: Target = None, model: ModelName = None, layer: Layer = None, device: Device = None, backend: Backend = None,
+    folder: FolderOption = None,
+) -> None:  # fmt: skip
+    """The clip again by another explainer; the page's replay offers it then."""
+    from rtx.preflight import check_worker
+
+    with _store(folder) as store:
+        event = store.event(number)
+    settings = settings_of(None, model or event.model, layer, explainer, target, device, backend)
+    worker = of_sources([str(event.clip / PLAIN)], [*settings, "worker.continual=false"]).worker
+    check_worker(worker, Console(stderr=True))
+    from rtx.events.again import explain_again
+
+    with bars() as begin:
+        name = explain_again(event, worker, begin("explaining"))
+    with Store((folder or default_folder()).expanduser()) as store:
+        store.grown(event)
+    console.print(f"event {number} is explained by {escape(name)}, too")
 
 
 @events.command("export")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +12,10 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rtx.cli.options import Backend, Device, Layer, ModelName, Target, settings_of
-from rtx.cli.terminal import console
+from rtx.cli.terminal import Begin, bars, console
 from rtx.clock import NS_PER_S
 from rtx.config import Worker, of_sources
 from rtx.errors import UserError, unknown
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
     from rtx.film.folder import Record
     from rtx.film.found import Film
     from rtx.link.wire import Truth
-
-Begin = Callable[[str], Callable[[float], None]]
-"""Of some work, in words: who is told which share of it is done, 0..1."""
 
 
 def explain(
@@ -109,7 +104,7 @@ def explain(
         check_worker(msgspec.structs.replace(worker, explainer=name), Console(stderr=True))
     work = _Work(worker, explainers, at, whole, every, display, as_json)
     if folder is None:
-        with _bars() as begin:
+        with bars() as begin:
             found = work.explain(file, outputs, begin)
         work.tell(found)
         for path in outputs if not as_json else ():
@@ -197,7 +192,7 @@ class _Work:
             "target": self._worker.target, "backend": self._worker.backend, "at": self._at, "whole": self._whole,
             "every": self._every, "display": self._display,
         }  # fmt: skip
-        with contextlib.closing(Record(outputs[0], settings)) as record, _bars() as begin:
+        with contextlib.closing(Record(outputs[0], settings)) as record, bars() as begin:
             told = begin(f"{len(files)} files")
             failed = 0
             for number, file in enumerate(files):
@@ -233,27 +228,6 @@ class _Work:
             of = f" in {count} of {len(rows)} clips" if len(rows) > 1 else ""
             console.print(f"{escape(name)}: {escape(top)}{of}{' [dim](done before)[/]' if before else ''}")
         return True
-
-
-@contextlib.contextmanager
-def _bars() -> Iterator[Begin]:
-    """Bars with the time that is left, on a terminal only; they go when all is done."""
-    err = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-
-        def begin(words: str) -> Callable[[float], None]:
-            task = progress.add_task(escape(words), total=1.0)
-
-            def told(share: float) -> None:
-                progress.update(task, completed=share)
-                if share >= 1 and len(progress.tasks) > 1:
-                    progress.update(task, visible=False)
-
-            return told
-
-        yield begin
 
 
 def _print_film(film: Film) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -120,10 +122,38 @@ def arrays(moments: list[Moment]) -> dict[str, NDArray[Any]]:
     }
 
 
-def read(clip: Path) -> list[Moment]:
-    """The moments of a clip, times since its first frame. UserError."""
+AGAIN = "maps-*.npz"
+"""Maps that were made later, by other explainers."""
+
+
+def keep_again(clip: Path, explainer: str, moments: list[Moment]) -> None:
+    """Maps of another explainer, beside those that were recorded. OSError."""
+    name = f"maps-{hashlib.sha256(explainer.encode()).hexdigest()[:12]}.npz"
+    made = clip / f".{name}.new"
+    with made.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, explainer=np.asarray(explainer), **arrays(moments))
+    os.replace(made, clip / name)
+
+
+def made_again(clip: Path) -> dict[str, Path]:
+    """By whom maps were made later, and where they are; what cannot be read is left out."""
+    found = {}
+    for path in sorted(clip.glob(AGAIN)):
+        with (
+            contextlib.suppress(OSError, ValueError, KeyError, EOFError, BadZipFile),
+            np.load(path, allow_pickle=False) as file,
+        ):
+            found[str(file["explainer"])] = path
+    return found
+
+
+def read(clip: Path, explainer: str | None = None) -> list[Moment]:
+    """The moments of a clip, times since its first frame; without an explainer, as they were recorded. UserError."""
+    path = clip / MAPS if explainer is None else made_again(clip).get(explainer)
+    if path is None:
+        raise UserError(f"{explainer!r} has not explained this clip; see `rtx events explain`")
     try:
-        with np.load(clip / MAPS, allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
         return [
             Moment(

@@ -168,6 +168,10 @@ class Store:
             (_text(at), state, peak, motion_share, heat, size_of(clip), number),
         )
 
+    def grown(self, event: Event) -> None:
+        """Something was added to its clip."""
+        self._database.execute("UPDATE event SET bytes = ? WHERE id = ?", (size_of(event.clip), event.id))
+
     def unfinished(self) -> list[Event]:
         """Events that a process which was killed has left open."""
         return self._select("WHERE state = 'open'")

@@ -9,7 +9,7 @@ import msgspec
 
 from rtx.api import Result, result_of
 from rtx.clock import NS_PER_MS, NS_PER_S
-from rtx.config import Worker
+from rtx.config import Camera, Worker
 from rtx.engine.engine import Batch, Engine, Found, to_wire
 from rtx.engine.held import frames_of as frames_seen
 from rtx.engine.held import tree_of
@@ -50,10 +50,11 @@ def explain_clip(
 
 
 def explain_film(
-    engines: list[Engine], file: str, every_s: float | None = None, told: Told = lambda _: None, with_tree: bool = False
-) -> Film:
+    engines: list[Engine], file: str, every_s: float | None = None, told: Told = lambda _: None,
+    with_tree: bool = False, camera: Camera | None = None,
+) -> Film:  # fmt: skip
     """All of a file: a clip every so many seconds, without it every quarter of a clip's duration. UserError."""
-    spec, settings = engines[0].card.clip, camera_of(file)
+    spec, settings = engines[0].card.clip, camera or camera_of(file)
     span = (spec.frames - 1) * spec.stride_ms * NS_PER_MS
     every = round(span / OVERLAP if every_s is None else every_s * NS_PER_S)
     duration = max(1, duration_of(file))
@@ -74,7 +75,7 @@ def explain_film(
         raise UserError(f"{file!r} holds no frame that can be read")
     stretched = False
     if not seen.clips[0].rows:
-        only = read_clip(file, engines[0].backend)
+        only = read_clip(file, engines[0].backend, camera=settings)
         stretched = only.stretched
         seen.explain(only.clip)
     elif newest - seen.clips[0].rows[-1].times[-1] > spec.stride_ms * NS_PER_MS:

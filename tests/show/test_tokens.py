@@ -150,6 +150,15 @@ def test_who_may_watch_may_not_steer(locked: PageSink, tokens: tuple[str, Tokens
         assert closed.value.rcvd.reason == "this token is only for watching"
 
 
+def test_who_may_watch_has_nothing_explained(locked: PageSink, tokens: tuple[str, Tokens]):
+    for token, status in ((tokens[1].watch, 403), (tokens[1].steer, 404), ("wrong", 401)):
+        connection = http.client.HTTPConnection("127.0.0.1", port_of(locked), timeout=5)
+        headers = {"Authorization": f"Bearer {token}"}
+        connection.request("POST", "/events/1/explainers?by=cam", headers=headers)
+        assert connection.getresponse().status == status
+        connection.close()
+
+
 @pytest.mark.parametrize(
     ("config", "host", "served"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,7 @@ import pytest
 
 from rtx.capture.clockbars import read_clock
 from rtx.events import rows
+from rtx.events.clip import made_again
 from rtx.events.recording import Recorder
 from rtx.link.hold import HoldAnswer, HoldAsk
 from rtx.link.sockets import Sockets, private_folder
@@ -412,6 +416,49 @@ def test_a_replay_shows_the_frames_and_the_maps_that_belong_to_them(serve: Serve
     )
     until(lambda: heat() < 60, "no heat there before it began")
     assert page.get_attribute("#replay a", "href") == f"events/{event.id}/overlay.mp4"
+
+
+def test_a_replay_by_another_explainer(serve: Serve, page: Page, archive: Path):
+    """It explains the clip in a process of its own; who comes later finds it there."""
+    sink = serve(events=archive)
+    visit(page, sink)
+    shown(page, sink, view())
+    page.keyboard.press("v")
+    page.locator("#event-list button").first.click()
+    until(lambda: words(page, "#replay .top") != "", "its maps")
+    page.evaluate(_FRAME, 2.0)
+    assert page.locator("#replay .by option").first.inner_text() == "cam", "as it was recorded"
+    recorded = pages.canvas_of(page, "#replay canvas")
+    page.select_option("#replay .by", label="tube (takes a while)")
+    until(lambda: "tube explains the clip" in words(page, "#replay .said"), "the word")
+    until(lambda: words(page, "#replay .said") == "", "the end of it", 60)
+    assert page.locator("#replay .by option:checked").inner_text() == "tube"
+    (event,) = rows(archive)
+    assert list(made_again(event.clip)) == ["tube"]
+    until(lambda: words(page, "#replay .top") not in ("", "kick, 95 %"), "what the network says of grey frames")
+    until(lambda: not np.array_equal(pages.canvas_of(page, "#replay canvas"), recorded), "another heatmap")
+    page.select_option("#replay .by", "")
+    until(lambda: words(page, "#replay .top") == "kick, 95 %", "as it was recorded")
+    page.keyboard.press("Escape")
+    page.locator("#event-list button").first.click()
+    until(lambda: "tube" in page.locator("#replay .by option").all_inner_texts(), "it is known now")
+
+    with sqlite3.connect(archive / "events.db") as database:
+        database.execute("UPDATE event SET model = 'gone'")
+    page.select_option("#replay .by", label="contrast (takes a while)")
+    until(lambda: "contrast could not explain it: unknown model 'gone'" in words(page, "#replay .said"), "why not", 60)
+    assert page.locator("#replay .by option:checked").inner_text() == "cam"
+
+
+@pytest.mark.parametrize(("origin", "status"), [("https://evil.example", 403), (None, 400)])
+def test_another_site_has_nothing_explained(serve: Serve, archive: Path, origin: str | None, status: int):
+    sink = serve(events=archive)
+    request = urllib.request.Request(f"{sink.address}events/1/explainers?by=nonsense", method="POST")
+    if origin is not None:
+        request.add_header("Origin", origin)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert refused.value.code == status
 
 
 def test_a_recording_camera_says_so_on_its_tile(serve: Serve, page: Page):

@@ -13,20 +13,25 @@ from starlette.routing import Route
 
 from rtx.clock import NS_PER_MS
 from rtx.errors import UserError
-from rtx.events.clip import read
+from rtx.events.clip import made_again, read
 from rtx.events.store import OVERLAY, PLAIN, Event, NothingRecorded, Store
+from rtx.explain.registry import parse
 from rtx.show.overlay import GRID
+from rtx.show.page.again import Again
+from rtx.show.page.guard import ROLE
 
 MOST = 500
 """Events in one answer, the newest."""
 
 
-def routes(folder: Path) -> list[Route]:
+def routes(folder: Path, again: Again) -> list[Route]:
     """`folder`: of the events."""
-    archive = _Archive(folder)
+    archive = _Archive(folder, again)
     return [
         Route("/events", archive.events),
         Route("/events/{number:int}/maps", archive.maps),
+        Route("/events/{number:int}/explainers", archive.explainers),
+        Route("/events/{number:int}/explainers", archive.explain, methods=["POST"]),
         Route("/events/{number:int}/{film}", archive.film),
     ]
 
@@ -34,8 +39,8 @@ def routes(folder: Path) -> list[Route]:
 class _Archive:
     """Each request opens the database anew: it may be made, moved or tidied meanwhile. Called in threads."""
 
-    def __init__(self, folder: Path):
-        self._folder = folder
+    def __init__(self, folder: Path, again: Again):
+        self._folder, self._again = folder, again
 
     def events(self, request: Request) -> Response:
         """Newest first; `camera`, `label`, `since`, `until` (ISO times) choose."""
@@ -63,10 +68,13 @@ class _Archive:
         return FileResponse(event.clip / film, media_type="video/mp4")
 
     def maps(self, request: Request) -> Response:
-        """Length of the header (4 bytes, little endian), header (JSON), heats of 56 x 56 bytes."""
+        """Length of the header (4 bytes, little endian), header (JSON), heats of 56 x 56 bytes.
+
+        `by`: an explainer that explained it later; without it, as it was recorded.
+        """
         event = self._event(request)
         try:
-            moments = [] if event is None else read(event.clip)
+            moments = [] if event is None else read(event.clip, request.query_params.get("by") or None)
         except UserError as error:
             return PlainTextResponse(f"{error}\n", status_code=404)
         header = msgspec.json.encode({
@@ -80,6 +88,29 @@ class _Archive:
         return Response(
             b"".join((len(header).to_bytes(4, "little"), header, *heats)), media_type="application/octet-stream"
         )
+
+    def explainers(self, request: Request) -> Response:
+        """By whom this clip was explained since, and what is being done or was last."""
+        event = self._event(request)
+        if event is None:
+            return PlainTextResponse("no such event\n", status_code=404)
+        work = self._again.work
+        return JSONResponse({"made": list(made_again(event.clip)), "work": work and msgspec.to_builtins(work)})
+
+    def explain(self, request: Request) -> Response:
+        """Explain it once more: `by` says how."""
+        if request.scope[ROLE] != "steer":
+            return PlainTextResponse("this token may watch, not steer\n", status_code=403)
+        event, explainer = self._event(request), request.query_params.get("by", "")
+        if event is None:
+            return PlainTextResponse("no such event\n", status_code=404)
+        try:
+            parse(explainer)
+        except UserError as error:
+            return PlainTextResponse(f"{error}\n", status_code=400)
+        if not self._again.ask(event.id, explainer):
+            return PlainTextResponse("another clip is being explained\n", status_code=409)
+        return Response(status_code=202)
 
     def _event(self, request: Request) -> Event | None:
         try:

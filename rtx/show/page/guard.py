@@ -35,8 +35,7 @@ class Guard:
         scope[ROLE] = self._role(headers)
         if scope["type"] == "websocket":
             # Any site may open a WebSocket to localhost; browsers say which one does. Others need not say.
-            origin = headers.get("origin")
-            if host is None or (origin is not None and origin not in (f"http://{host}", f"https://{host}")):
+            if host is None or _foreign(headers, host):
                 await send({"type": "websocket.close", "code": 1008, "reason": "foreign Host or Origin"})
             elif scope[ROLE] is None:
                 await send({"type": "websocket.close", "code": 1008, "reason": "no token"})
@@ -44,12 +43,14 @@ class Guard:
                 await self._app(scope, receive, send)
             return
 
+        foreign = scope["method"] not in ("GET", "HEAD") and _foreign(headers, host)
+
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(_headers(host))
             await send(message)
 
-        app = _refusal if host is None else self._admitted(scope, headers)
+        app = _refusal if host is None else _FOREIGN if foreign else self._admitted(scope, headers)
         await app(scope, receive, guarded)
 
     def _role(self, headers: Headers) -> Role | None:
@@ -70,6 +71,12 @@ class Guard:
             return self._app
         # A browser that follows a link on another site keeps a strict cookie back; asked from here it sends it.
         return _ONCE_MORE if headers.get("sec-fetch-site") == "cross-site" and scope["path"] == "/" else _LOCKED
+
+
+def _foreign(headers: Headers, host: str | None) -> bool:
+    """Was it another site that had a browser ask for this? Browsers say so with all that changes something."""
+    origin = headers.get("origin")
+    return origin is not None and origin not in (f"http://{host}", f"https://{host}")
 
 
 def _is_private(scope: Scope, headers: Headers) -> bool:
@@ -99,6 +106,7 @@ _ONCE_MORE = _once_more()
 _refusal = PlainTextResponse(
     "Ask for this page under its own name: localhost, 127.0.0.1, or one that page.names lists.\n", status_code=421
 )
+_FOREIGN = PlainTextResponse("Another site may not ask for this.\n", status_code=403)
 _LOCKED = PlainTextResponse(
     "This page needs its token: open the address that `rtx token show FILE` gives.\n", status_code=401
 )

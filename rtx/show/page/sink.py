@@ -24,6 +24,7 @@ from rtx.roster import CameraWish
 from rtx.show.asks import Asks
 from rtx.show.holding import HoldWish, to_browser
 from rtx.show.page.address import certified, listen, url
+from rtx.show.page.again import Again
 from rtx.show.page.archive import routes as archived
 from rtx.show.page.guard import ROLE, Guard
 from rtx.show.page.metrics import exposition, lacking
@@ -69,7 +70,7 @@ class PageSink:
         self._listener = listen(config)
         self.address = url(config, self._listener.getsockname()[1])
         self._cameras = cameras
-        self._asks, self._events = asks, events
+        self._asks, self._events, self._again = asks, events, Again(events)
         self._says = Hello(
             cameras=cameras, explainers=[of.plain for of in DECLARED.values()], labels=asks.steering.labels,
             opacity=look.opacity, display=look.display, colours=look.colours,
@@ -137,6 +138,7 @@ class PageSink:
     def close(self) -> None:
         """End the thread and close all connections."""
         self._server.should_exit = True
+        self._again.close()
         if self._thread.ident is not None:
             self._thread.join(2)
         self._listener.close()
@@ -154,7 +156,7 @@ class PageSink:
             Route("/metrics", self._metrics), Route("/healthz", self._healthz), Route("/readyz", self._readyz),
             WebSocketRoute("/ws", self._view),
         ]  # fmt: skip
-        return Starlette(routes=[*routes, *told, *archived(self._events)])
+        return Starlette(routes=[*routes, *told, *archived(self._events, self._again)])
 
     async def _metrics(self, request: Request) -> Response:
         health = self._asks.health.newest

@@ -15,6 +15,11 @@ export class EventList {
     byId("event-again").addEventListener("click", () => this.load());
   }
 
+  /** By whom those who may steer can have a clip explained once more. */
+  explainers(names) {
+    this.player.offered = names;
+  }
+
   async open() {
     this.node.showModal();
     await this.load();
@@ -70,7 +75,11 @@ class Player {
     this.heat = new Heat();
     this.moments = [];
     this.shown = null;
-    node.querySelector("select").addEventListener("change", ({ target }) => (this.video.playbackRate = Number(target.value)));
+    this.by = node.querySelector(".by");
+    this.offered = []; // explainers that there are, for those who may ask for one
+    this.speed = node.querySelector(".speed");
+    this.speed.addEventListener("change", ({ target }) => (this.video.playbackRate = Number(target.value)));
+    this.by.addEventListener("change", () => this.explained(this.by.value));
     node.addEventListener("close", () => this.stop());
     this.video.addEventListener("error", () => write(node.querySelector(".said"), "The clip cannot be played; it may have been cut off or tidied away."));
     this.follow();
@@ -80,20 +89,71 @@ class Player {
     write(this.node.querySelector("h2"), `${event.label} on ${event.camera}, ${local(event.start)}`);
     const motion = event.motion_share === null ? "" : `, ${percent(event.motion_share)} of it motion`;
     write(this.node.querySelector(".of"), `${percent(event.peak)} at its height${motion} · ${event.explainer} · ${event.model}`);
-    write(this.node.querySelector(".said"), "");
-    this.moments = [];
-    this.shown = null;
+    this.event = event;
     this.video.src = `events/${event.id}/plain.mp4`;
-    this.video.playbackRate = Number(this.node.querySelector("select").value);
+    this.video.playbackRate = Number(this.speed.value);
     this.node.querySelector("a").href = `events/${event.id}/overlay.mp4`;
     this.node.showModal();
     this.video.play().catch((error) => console.info("The clip waits to be started.", error));
-    const mine = (this.opened = event.id);
-    const data = await fetch(`events/${event.id}/maps`).then(
+    this.choices([]);
+    await this.drawBy("");
+    const state = await this.state();
+    if (this.event === event && state) this.choices(state.made);
+  }
+
+  /** By whom it can be explained: as it was recorded, by those who did since, and those who may be asked. */
+  choices(made, chosen = "") {
+    const others = this.offered.filter((name) => name !== this.event.explainer && !made.includes(name));
+    const named = [["", this.event.explainer], ...made.map((name) => [name, name]), ...others.map((name) => [name, `${name} (takes a while)`])];
+    this.made = new Set(made);
+    this.by.replaceChildren(...named.map(([value, textContent]) => element("option", { value, textContent })));
+    this.by.value = chosen;
+  }
+
+  async state() {
+    const answer = await fetch(`events/${this.event.id}/explainers`).catch(() => null);
+    return answer?.ok ? answer.json() : null;
+  }
+
+  /** The replay by this explainer, which may have to explain it first. */
+  async explained(by) {
+    const { event } = this;
+    const said = this.node.querySelector(".said");
+    if (by && !this.made.has(by)) {
+      const answer = await fetch(`events/${event.id}/explainers?by=${encodeURIComponent(by)}`, { method: "POST" }).catch(() => null);
+      if (!answer?.ok) {
+        write(said, answer ? await answer.text() : "There is no connection to rtx.");
+        this.by.value = "";
+        return;
+      }
+      let state;
+      do {
+        write(said, `${by} explains the clip, beside what is live…`);
+        await new Promise((done) => setTimeout(done, 1000));
+        state = await this.state();
+        if (this.event !== event || !this.node.open) return;
+      } while (!state || (state.work?.event === event.id && state.work.state === "explaining"));
+      this.choices(state.made, state.made.includes(by) ? by : "");
+      if (!state.made.includes(by)) {
+        write(said, `${by} could not explain it: ${state.work?.state ?? "rtx was started anew"}`);
+        return;
+      }
+    }
+    await this.drawBy(by);
+  }
+
+  /** The maps that this explainer made; those that were recorded, without one. */
+  async drawBy(by) {
+    const { event } = this;
+    const asked = (this.asked = `${event.id} ${by}`);
+    this.moments = [];
+    this.shown = null;
+    write(this.node.querySelector(".said"), "");
+    const data = await fetch(`events/${event.id}/maps?by=${encodeURIComponent(by)}`).then(
       (answer) => (answer.ok ? answer.arrayBuffer() : null),
       () => null,
     );
-    if (mine !== this.opened) return; // another clip was opened meanwhile
+    if (asked !== this.asked) return; // something else was asked for meanwhile
     if (data === null) {
       write(this.node.querySelector(".said"), "Its maps are not there (yet).");
       return;
@@ -102,7 +162,6 @@ class Player {
     const { side, moments } = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, end - 4)));
     this.side = side;
     this.moments = moments.map((moment, i) => ({ ...moment, heat: new Uint8Array(data, end + i * side * side, side * side) }));
-    this.shown = null;
     this.draw();
   }
 
@@ -150,7 +209,7 @@ class Player {
     write(top, moment?.top.length ? `${moment.top[0].label}, ${percent(moment.top[0].p)}` : "");
     if (!moment || !settings.overlay) return;
     if (moment !== this.shown) {
-      this.heat.take(moment.heat, [this.side, this.side], String(moment.at_ms));
+      this.heat.take(moment.heat, [this.side, this.side], `${this.asked} ${moment.at_ms}`);
       this.shown = moment;
     } else this.heat.paint();
     this.heat.draw(context, moment.rect, moment.seen ?? moment.rect);

@@ -43,6 +43,7 @@ function welcome(hello) {
   suggest({ opacity: hello.opacity, display: hello.display, colours: hello.colours });
   panel.offer(hello);
   byId("cameras").hidden = !hello.may_steer;
+  archive.explainers(hello.may_steer ? hello.explainers.filter(({ reads }) => reads).map(({ name }) => name) : []);
   hang(hello.cameras);
   document.body.classList.remove("offline");
   notice("");
