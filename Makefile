@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 SOURCE ?=
 QUICK := $(addprefix tests/,explain film nets engine learn scenes measure show events test_cli.py test_config.py \
 	test_package.py test_read_scene.py test_redact.py test_roster.py)
+# They start processes, and mostly wait.
+WAITING := $(addprefix tests/,faults/test_processes.py faults/test_cameras.py faults/test_roster.py faults/test_choices.py \
+	capture link/test_hosts.py)
 
 .PHONY: demo test check bench figures clean
 
@@ -13,9 +16,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	@sh tests/system-packages.sh
-	@# What starts processes and looks at the clock has the machine to itself.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(WAITING)
+	@# What looks at the clock has the machine to itself.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(WAITING))
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .

@@ -52,7 +52,7 @@ def show_model(name: str) -> None:
     console.print(f"[bold]{card.name}[/]: {card.title}\n{card.paper}")
     if card.bare:
         console.print(
-            f"weights: none that rtx can fetch; published by {card.published}\n"
+            f"weights: none that rtx can fetch; {card.published or 'nobody publishes them'}\n"
             f"         rtx models add CHECKPOINT --arch {card.arch} --labels FILE", soft_wrap=True,
         )  # fmt: skip
     elif card.weights is None:

@@ -62,6 +62,21 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where they are fetched; without it they lie in the model's folder."""
 
 
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Weights that rtx cannot fetch; `rtx models add` takes them."""
+
+    by: str
+    files: tuple[str, ...]
+    classes: str
+    licence: str
+    sha256: str = ""
+    """How the file's hash begins, where its publisher says so."""
+
+    def __str__(self) -> str:
+        begins = f", sha256 {self.sha256}..." if self.sha256 else ""
+        return f"published by {self.by}: {', '.join(self.files)}; {self.classes}; {self.licence}{begins}"
+
+
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model: models/NAME/card.toml."""
 
@@ -73,8 +88,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clip: Clip
     flow: Flow | None = None
     """Without it the network sees RGB alone."""
-    published: str = ""
-    """Who publishes weights for this architecture, and as what: rtx cannot fetch them, `rtx models add` takes them."""
+    published: Published | None = None
+    """Weights that others publish for this architecture; None: nobody does, under names that rtx knows."""
     weights: Weights | None = None
     """Without them the network brings its own."""
     causal: bool = False

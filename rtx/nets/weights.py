@@ -138,9 +138,10 @@ def pull(card: Card) -> Path:
 def _weights(card: Card) -> Weights:
     """Where they come from. UserError for a card that has none to fetch or to check."""
     if card.bare:
+        where = card.published or "nobody publishes them"
         raise UserError(
-            f"{card.name} is an architecture without weights that rtx can fetch (published by {card.published}); bring "
-            f"a checkpoint: `rtx models add CHECKPOINT --arch {card.architecture} --labels FILE`"
+            f"{card.name} is an architecture without weights that rtx can fetch ({where}); bring a "
+            f"checkpoint: `rtx models add CHECKPOINT --arch {card.architecture} --labels FILE`"
         )
     if card.weights is None:
         raise UserError(f"{card.name} brings its own weights: there is nothing to fetch or to check")

@@ -152,7 +152,8 @@ def test_every_architecture_of_a_card_is_there():
 
     for name in cards.names():
         assert cards.card(name).architecture in ARCHITECTURES
-        assert cards.card(name).published or not cards.card(name).bare
+        published = cards.card(name).published
+        assert published is None or (published.by and published.files and published.classes and published.licence)
 
 
 def test_i3d_for_flow_is_another_than_for_rgb(own: Path):
