@@ -103,6 +103,7 @@ class Recorder:
         """Why nothing is recorded at present."""
         self.counts = {"events": 0, "events_cut": 0, "webhooks_failed": 0}
         self._looked_at = self._tidied_at = 0
+        self._guarded(None, self._tell_owed)
         self._guarded(None, self._mend)
 
     @property
@@ -165,6 +166,7 @@ class Recorder:
         if now() - self._tidied_at > TIDY_S * NS_PER_S:
             self._tidied_at = now()
             self._guarded(None, self.tidy)
+        self._guarded(None, self._note_told)
         self.counts["webhooks_failed"] = self._webhook.failed
 
     def _free(self) -> int:
@@ -180,8 +182,17 @@ class Recorder:
         for event in self._store.unfinished():
             if event.id not in going:
                 finish(event.clip)
-                self._store.end(event.id, event.end, "cut", event.peak, None, None)
+                self._store.end(event.id, event.end, "cut", event.peak, None, None, self._webhook.on)
                 self._webhook.tell(self._store.event(event.id))
+
+    def _tell_owed(self) -> None:
+        """What nobody had taken when the last recorder ended."""
+        for event in self._store.owed():
+            self._webhook.tell(event)
+
+    def _note_told(self) -> None:
+        while self._webhook.taken:
+            self._store.told(self._webhook.taken.popleft())
 
     def tidy(self) -> None:
         """Forget what is too old, or too much."""
@@ -262,7 +273,7 @@ class Recorder:
         highest = float(recording.heat.max())
         heat = (recording.heat * (255 / highest)).astype(np.uint8).tobytes() if highest > 0 else None
         episode = recording.episode
-        self._store.end(recording.event.id, _utc(episode.seen), state, episode.peak, share, heat)
+        self._store.end(recording.event.id, _utc(episode.seen), state, episode.peak, share, heat, self._webhook.on)
         self.counts["events_cut"] += state != "whole"
         self._webhook.tell(self._store.event(recording.event.id))
 
@@ -307,6 +318,7 @@ class Recorder:
         for camera in self._cameras.values():
             self._let_go(camera)
         self._webhook.close()
+        self._guarded(None, self._note_told)
         self._store.close()
         os.close(self._lock)
 

@@ -38,6 +38,7 @@ MIGRATIONS = (
     CREATE INDEX event_start ON event (start);
     """,
     "ALTER TABLE event ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE event ADD COLUMN owed INTEGER NOT NULL DEFAULT 0",
 )
 """What takes the schema from one version to the next; `PRAGMA user_version` says how many were done."""
 
@@ -137,8 +138,19 @@ class Store:
                 f"events.folder = {str(self.folder)!r} was written by a newer rtx (schema {done}, this one knows "
                 f"{len(MIGRATIONS)}); update rtx"
             )
-        for number, script in enumerate(MIGRATIONS[done:], done + 1):
-            self._database.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+        if done == len(MIGRATIONS):
+            return
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have done some of it before this one had the lock.
+            for script in MIGRATIONS[self._version() :]:
+                for statement in script.split(";"):
+                    self._database.execute(statement)
+            self._database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
 
     def begin(self, camera: str, label: str, start: datetime, peak: float, model: str, explainer: str) -> Event:
         """A new event that is open, and the folder for its clip."""
@@ -159,14 +171,24 @@ class Store:
         self._database.execute("UPDATE event SET seen = ?, peak = ? WHERE id = ?", (_text(at), peak, number))
 
     def end(
-        self, number: int, at: datetime, state: State, peak: float, motion_share: float | None, heat: bytes | None
-    ) -> None:
-        """It is over, and its clip is written."""
+        self, number: int, at: datetime, state: State, peak: float, motion_share: float | None, heat: bytes | None,
+        owed: bool = False,
+    ) -> None:  # fmt: skip
+        """It is over, and its clip is written. `owed`: others have still to be told."""
         clip = self.event(number).clip
         self._database.execute(
-            "UPDATE event SET seen = ?, state = ?, peak = ?, motion_share = ?, heat = ?, bytes = ? WHERE id = ?",
-            (_text(at), state, peak, motion_share, heat, size_of(clip), number),
+            "UPDATE event SET seen = ?, state = ?, peak = ?, motion_share = ?, heat = ?, bytes = ?, owed = ? "
+            "WHERE id = ?",
+            (_text(at), state, peak, motion_share, heat, size_of(clip), owed, number),
         )
+
+    def told(self, number: int) -> None:
+        """Others know of it."""
+        self._database.execute("UPDATE event SET owed = 0 WHERE id = ?", (number,))
+
+    def owed(self) -> list[Event]:
+        """Events that others have still to be told, oldest first."""
+        return self._select("WHERE owed AND state != 'open' ORDER BY id")
 
     def grown(self, event: Event) -> None:
         """Something was added to its clip."""

@@ -43,7 +43,9 @@ class Webhook:
         self._url = resolve(settings.webhook) if settings.webhook else None
         self._secret = resolve(settings.webhook_secret) if settings.webhook_secret else None
         self._folder = folder
-        self._waiting: deque[bytes] = deque(maxlen=MOST)
+        self._waiting: deque[tuple[int, bytes]] = deque(maxlen=MOST)
+        self.taken: deque[int] = deque(maxlen=MOST)
+        """Numbers of events that were taken, for whoever keeps count."""
         self._wake, self._end = threading.Event(), threading.Event()
         self._opener = urllib.request.build_opener(_NoRedirect())
         self.failed = 0
@@ -52,13 +54,19 @@ class Webhook:
         if self._url is not None:
             self._thread.start()
 
+    @property
+    def on(self) -> bool:
+        """There is somebody to be told."""
+        return self._url is not None
+
     def tell(self, event: Event) -> None:
+        """It waits its turn; where too many do, the oldest makes room."""
         if self._url is None:
             return
         about = event.plain() | {"clip": str(event.clip.relative_to(self._folder))}
         if len(self._waiting) == MOST:
             self.failed += 1
-        self._waiting.append(msgspec.json.encode({"type": "event", **about}))
+        self._waiting.append((event.id, msgspec.json.encode({"type": "event", **about})))
         self._wake.set()
 
     def close(self) -> None:
@@ -76,8 +84,10 @@ class Webhook:
                 self._wake.wait()
                 self._wake.clear()
                 continue
-            body = self._waiting.popleft()
-            if not self._deliver(body):
+            number, body = self._waiting.popleft()
+            if self._deliver(body):
+                self.taken.append(number)
+            else:
                 self.failed += 1
 
     def _deliver(self, body: bytes) -> bool:

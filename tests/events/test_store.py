@@ -6,8 +6,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from typer.testing import CliRunner
@@ -63,6 +65,20 @@ def test_times_are_stored_as_utc_whatever_their_zone(tmp_path: Path):
 def test_where_nothing_was_recorded_that_is_said(tmp_path: Path):
     with pytest.raises(UserError, match=r"no events in .*events\.record=true"):
         rows(tmp_path)
+
+
+def test_many_may_make_it_at_once(tmp_path: Path):
+    """A run asks for it before it starts, and its recorder as it starts."""
+    for round_ in range(20):
+        together = Barrier(6)
+
+        def open_it(folder: Path = tmp_path / str(round_), together: Barrier = together) -> int:
+            together.wait()
+            with Store(folder) as store:
+                return len(store.events())
+
+        with ThreadPoolExecutor(6) as pool:
+            assert [opened.result() for opened in [pool.submit(open_it) for _ in range(6)]] == [0] * 6
 
 
 @pytest.mark.parametrize("version", range(len(MIGRATIONS)))

@@ -15,9 +15,12 @@ import pytest
 from rtx.config import Camera, Events, Pipeline
 from rtx.errors import UserError
 from rtx.events import webhook as webhook_module
+from rtx.events.recording import Recorder
 from rtx.events.store import Event
 from rtx.events.webhook import SIGNATURE, Webhook, sign
 from rtx.preflight import check_events
+from rtx.show.view import Look
+from tests.events.test_recorder import Film, settings
 from tests.waiting import until
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -120,6 +123,26 @@ def test_what_speaks_no_http_is_not_taken_and_the_next_is_tried(tmp_path: Path, 
             hook.tell(an_event(tmp_path, number))
         until(lambda: hook.failed == 2)
         hook.close()
+
+
+def test_what_nobody_took_is_told_after_a_restart(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):  # fmt: skip
+    """And what was taken is not told twice."""
+    monkeypatch.setattr(webhook_module, "WAITS_S", ())
+    receiver.answers = [500, 200]
+    hooked = settings(tmp_path, webhook=receiver.url)
+    with Recorder(hooked, Look()) as recorder:
+        recorder.follow(["hall"])
+        film = Film(recorder)
+        for seconds, p in ((3, 0.1), (2, 0.95), (6, 0.1), (2, 0.95), (6, 0.1)):
+            film.roll(seconds, p)
+        until(lambda: len(receiver.got) == 2)
+    with Recorder(hooked, Look()):
+        until(lambda: len(receiver.got) == 3)
+    with Recorder(hooked, Look()):
+        pass
+    assert [json.loads(body)["id"] for _, body in receiver.got] == [1, 2, 1]
 
 
 @pytest.mark.parametrize(
