@@ -33,7 +33,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
     pipeline = start.pipeline
     look = Look(pipeline.show.opacity, pipeline.show.display, pipeline.show.colours)
     with Sockets(read_keys(pipeline.link.keys) if pipeline.link.keys else None) as sockets:
-        viewer, health = Viewer(sockets, pipeline, start.folder), HealthReader(sockets, start.folder)
+        viewer, health = Viewer(sockets, pipeline, start.folder, beside=True), HealthReader(sockets, start.folder)
         with Writing(pipeline.events, look) as writing:
             recorded = set[str]()
             while not stop.is_set():

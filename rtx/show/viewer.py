@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import zmq
 from numpy.typing import NDArray
@@ -246,14 +247,18 @@ def _how(explanation: Explanation) -> tuple[str, str | None]:
 
 
 class Viewer:
-    """All cameras of a run. `views(timeout)` waits for the next new frames."""
+    """All cameras of a run. `views(timeout)` waits for the next new frames.
+
+    Under `pace = "every"` a camera waits for its viewer, but not for one that looks on `beside`.
+    """
 
     def __init__(
-        self, sockets: Sockets, pipeline: Pipeline, folder: str, took: Took = nobody
+        self, sockets: Sockets, pipeline: Pipeline, folder: str, took: Took = nobody, beside: bool = False
     ):  # fmt: skip
         scale = LiveScale()
 
         def watch(index: int, camera: Camera) -> CameraViewer:
+            camera = msgspec.structs.replace(camera, pace="realtime") if beside else camera
             return CameraViewer(sockets, pipeline, folder, index, camera, scale, took)
 
         self._watch = watch

@@ -184,6 +184,16 @@ def test_every_frame_of_a_file_is_shown_once_and_then_it_ends(film: Path, tmp_pa
 
 
 @pytest.mark.usefixtures("weights")
+def test_every_frame_of_a_file_is_shown_once_although_it_is_recorded(film: Path, tmp_path: Path):
+    recording = ("--set", "events.record=true", "--set", f'events.folder="{tmp_path / "events"}"')
+    with Running(*whole_file(film, tmp_path / "out.mp4"), *recording, report=True) as rtx:
+        assert rtx.end(90) == 0
+        report = rtx.report
+    assert frames_in(tmp_path / "out.mp4") == FRAMES
+    assert (report["captured"], report["shown"]) == (FRAMES, FRAMES)
+
+
+@pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize("victim", ["worker", "display"])
 def test_every_frame_of_a_file_is_shown_once_even_if_a_process_dies(film: Path, tmp_path: Path, victim: str):
     out = tmp_path / "out.mp4"
