@@ -30,6 +30,7 @@ bench: $(VENV)/.tested
 	$(BIN)/python -m benchmarks.handover
 	$(BIN)/python -m benchmarks.live
 	$(BIN)/python -m benchmarks.rtsp
+	$(BIN)/python -m benchmarks.viewers
 	$(BIN)/python -m benchmarks.scenes
 	$(BIN)/python -m benchmarks.continual
 	$(BIN)/python -m benchmarks.localisation

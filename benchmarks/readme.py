@@ -29,6 +29,8 @@ def numbers() -> str:
     rows += [*_openvino_rows(live["runs"], live["openvino_goals"]), *_naive_rows(live), _rtsp_row(rtsp["runs"])]
     scenes, continual, places = (_result(name) for name in ("scenes", "continual", "localisation"))
     rows += _hall_rows(live["runs"], live["hall_goals"], scenes, continual, places)
+    viewers = _result("viewers")
+    rows += _viewers_rows(viewers)
     lines = ["| what | measured | goal | others, same run |", "| --- | --- | --- | --- |"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     machine = live["machine"]
@@ -36,7 +38,7 @@ def numbers() -> str:
         f"{machine['cores']} cores of {machine['processor']}, no GPU, {machine['system']}, Python {machine['python']}, "
         f"torch {machine['packages']['torch']}; explainer `{run['explainer']}`, "
         f"I3D in {run['precision']}, figures in {live['runs']['hall 720p30']['report']['precision']}; "
-        f"commits {', '.join(sorted({of['commit'] for of in (handover, live, rtsp, scenes, continual, places)}))}."
+        f"commits {', '.join(sorted({of['commit'] for of in (handover, live, rtsp, scenes, continual, places, viewers)}))}."
     )
     costs = _result("explainers")
     return "\n".join([*lines, "", about, "GPU: not measured.", "", *_costs(costs), "", *_by_action(places)])
@@ -253,6 +255,22 @@ def _rtsp_row(runs: dict[str, Any]) -> Row:
     others = f"{runs['opencv']['second_half_p50'] / 1000:.1f} s, and growing (plain OpenCV)"
     age = f"{runs['rtx']['age_ms']['p50']:.0f} ms"
     return ("RTSP camera to a worker of 100 ms a frame, p50", age, f"{wanted:.0f} ms", others)
+
+
+def _viewers_rows(viewers: dict[str, Any]) -> list[Row]:
+    ratios, many = viewers["ratios"], viewers["viewers"]
+    of_many = [of for by in viewers["runs"].values() for of in by[str(many)]]
+    rate = f"{ratios['i3d-k400']:.2f} (I3D), {ratios['figures']:.2f} (figures)"
+    grown = f"{max(of['grown_mb'] for of in of_many):.0f} MB of {max(of['display_mb'] for of in of_many):.0f}"
+    return [
+        (
+            f"{many} viewers of the page: the worker's rate, beside that with one",
+            rate,
+            f"{1 - viewers['goal']:.2f}",
+            "",
+        ),
+        (f"the display's memory, grown in {viewers['seconds']:.0f} s of them", grown, "flat", ""),
+    ]
 
 
 def _result(name: str) -> dict[str, Any]:

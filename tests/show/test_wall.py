@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import urllib.error
 import urllib.request
@@ -459,6 +460,20 @@ def test_another_site_has_nothing_explained(serve: Serve, archive: Path, origin:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
     assert refused.value.code == status
+
+
+def test_on_a_phone_no_word_lies_under_a_button(serve: Serve, page: Page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    sink = serve()
+    visit(page, sink)
+    shown(page, sink, view(recorded="recording"))
+    until(lambda: page.locator(".tile .recorded").is_visible(), "the word")
+    places = """Array.from(document.querySelectorAll(".tile .chip, .tile .tools button"))
+        .map((of) => of.getBoundingClientRect()).map(({ x, y, right, bottom }) => [x, y, right, bottom])"""
+    boxes = [of for of in page.evaluate(places) if of[2] > of[0]]
+    assert len(boxes) == 5
+    for one, other in itertools.combinations(boxes, 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
 def test_a_recording_camera_says_so_on_its_tile(serve: Serve, page: Page):
