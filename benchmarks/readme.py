@@ -34,11 +34,12 @@ def numbers() -> str:
     lines = ["| what | measured | goal | others, same run |", "| --- | --- | --- | --- |"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     machine = live["machine"]
+    all_of = (handover, live, rtsp, scenes, continual, places, viewers)
     about = (
         f"{machine['cores']} cores of {machine['processor']}, no GPU, {machine['system']}, Python {machine['python']}, "
         f"torch {machine['packages']['torch']}; explainer `{run['explainer']}`, "
         f"I3D in {run['precision']}, figures in {live['runs']['hall 720p30']['report']['precision']}; "
-        f"commits {', '.join(sorted({of['commit'] for of in (handover, live, rtsp, scenes, continual, places, viewers)}))}."
+        f"commits {', '.join(sorted({of['commit'] for of in all_of}))}."
     )
     costs = _result("explainers")
     return "\n".join([*lines, "", about, "GPU: not measured.", "", *_costs(costs), "", *_by_action(places)])

@@ -63,7 +63,7 @@ def _alternating(source: str, model: str, seconds: float) -> dict[int, list[dict
 
 
 def _rate(runs: list[dict[str, Any]]) -> float:
-    return median(of["explained_per_s"] for of in runs)
+    return float(median(of["explained_per_s"] for of in runs))
 
 
 def _run(model: str, source: str, number: int, seconds: float, port: int) -> dict[str, Any]:

@@ -45,6 +45,10 @@ class File:
         self.close()
         if not self._path.is_file():
             raise UserError(f"no file {self._name}; give a video file, a webcam, rtsp://..., scene:hall or synthetic:")
+        try:
+            str(self._path).encode()
+        except UnicodeEncodeError:  # OpenCV would end the process.
+            raise UserError(f"{self._name}: OpenCV opens files whose names are UTF-8 only; rename it") from None
         capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise UserError(f"{self._name} is not a video that can be read; `ffmpeg -i IN OUT.mp4` makes one")

@@ -86,8 +86,8 @@ def explain_event(
     check_worker(worker, Console(stderr=True))
     from rtx.events.again import explain_again
 
-    with bars() as begin:
-        name = explain_again(event, worker, begin("explaining"))
+    with bars() as begin, begin("explaining") as told:
+        name = explain_again(event, worker, told)
     with Store((folder or default_folder()).expanduser()) as store:
         store.grown(event)
     console.print(f"event {number} is explained by {escape(name)}, too")

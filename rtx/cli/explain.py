@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,7 +42,8 @@ def explain(
     every: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", min=0.01, help="With --whole: from clip to clip. [dim](default: a quarter of a clip)[/]"
+            metavar="SECONDS", min=0.01, max=86400,
+            help="With --whole: from clip to clip. [dim](default: a quarter of a clip)[/]"
         ),
     ] = None,
     model: ModelName = None,
@@ -78,10 +80,10 @@ def explain(
     ] = False,
 ) -> None:  # fmt: skip
     """Explain a clip of a file, or with --whole all of it; a folder goes on where it stopped."""
-    from rtx.film.write import check
+    from rtx.film.write import check_all
     from rtx.preflight import check_file, check_worker
 
-    folder = Path(file) if Path(file).is_dir() else None
+    folder = Path(file) if os.path.isdir(file) else None
     check_file(file)
     outputs = output or []
     if display not in ("heat", "focus"):
@@ -95,8 +97,7 @@ def explain(
     if kinds is not None and folder is None:
         raise UserError("--format is for a folder; of a file, -o OUT.html says what to write")
     if folder is None:
-        for path in outputs:
-            check(path)
+        check_all(outputs, file)
     settings = settings_of(None, model, layer, None, target, device, backend)
     worker = of_sources([file], [*settings, "worker.continual=false"]).worker
     explainers = explainer or [worker.explainer]
@@ -151,14 +152,16 @@ class _Work:
         about: dict[str, Any] = {}
         results: list[Result] = []
         if clip is None:
-            film = explain_film(self._engines, file, self._every, begin("explaining"), with_tree)
+            with begin("explaining") as told:
+                film = explain_film(self._engines, file, self._every, told, with_tree)
         else:
             film, results = explain_clip(self._engines, file, clip, with_tree)
             about = {"at_s": round(clip.at_s, 4), "stretched": clip.stretched, "file": file}
             if clip.clip.truth is not None:
                 about["truth"] = _truth(clip.clip, clip.clip.truth, results[0], self._engines[0].labels)
         if outputs:
-            save(outputs, film, Look(display=self._display), begin("writing"))  # type: ignore[arg-type]
+            with begin("writing") as told:
+                save(outputs, film, Look(display=self._display), told)  # type: ignore[arg-type]
         return _Found(film, results, about)
 
     def tell(self, found: _Found) -> None:
@@ -184,17 +187,22 @@ class _Work:
         for kind in kinds:
             if f".{kind}" not in WRITERS:
                 raise unknown("--format", kind, [suffix[1:] for suffix in WRITERS])
+            if kinds.count(kind) > 1:
+                raise UserError(f"--format names {kind!r} twice; once is enough")
         if len(outputs) != 1 or (outputs[0].exists() and not outputs[0].is_dir()):
             raise UserError(f"{str(folder)!r} is a folder: name one to write into, -o FOLDER")
-        files = videos(folder)
+        files = videos(folder, outputs[0])
         settings = {
             "model": self._worker.model, "layer": self._worker.layer, "explainers": self._explainers,
             "target": self._worker.target, "backend": self._worker.backend, "at": self._at, "whole": self._whole,
             "every": self._every, "display": self._display,
         }  # fmt: skip
-        with contextlib.closing(Record(outputs[0], settings)) as record, bars() as begin:
-            told = begin(f"{len(files)} files")
-            failed = 0
+        failed = 0
+        with (
+            contextlib.closing(Record(outputs[0], settings)) as record,
+            bars() as begin,
+            begin(f"{len(files)} files") as told,
+        ):
             for number, file in enumerate(files):
                 failed += not self._one_of(folder, file, outputs[0], kinds, record, begin)
                 told((number + 1) / len(files))
@@ -204,37 +212,51 @@ class _Work:
     def _one_of(
         self, folder: Path, file: Path, into: Path, kinds: list[str], record: Record, begin: Begin
     ) -> bool:  # fmt: skip
+        from rtx.film.folder import Line, state_of
+
         name = str(file.relative_to(folder))
         # Two files of one name may differ in their endings only.
         outputs = [into / f"{name}.{kind}" for kind in kinds]
         before = record.done(name, file, outputs)
         if before is None:
-            outputs[0].parent.mkdir(parents=True, exist_ok=True)
+            state = state_of(file)
             try:
+                _make(outputs[0].parent)
                 found = self.explain(str(file), outputs, lambda words: begin(f"{name}: {words}"))
             except UserError as error:
-                record.add(name, file, {"error": str(error)})
+                record.add(Line(name, state, str(error)))
                 Console(stderr=True).print(f"[red]{escape(name)}[/]: {escape(str(error))}", soft_wrap=True)
                 return False
-            said = found.film.plain()
-            record.add(name, file, {"error": None, "found": said})
+            said: dict[str, Any] = found.film.plain()
+            record.add(Line(name, state, found=said))
         else:
-            said = before["found"]  # type: ignore[assignment]
+            said = before.found
         if self._as_json:
             print(json.dumps(said))
         else:
-            rows = said["explainers"][0]["clips"]  # type: ignore[index]
+            rows = said["explainers"][0]["clips"]
             top, count = Counter(row["top"][0]["label"] for row in rows).most_common(1)[0]
             of = f" in {count} of {len(rows)} clips" if len(rows) > 1 else ""
             console.print(f"{escape(name)}: {escape(top)}{of}{' [dim](done before)[/]' if before else ''}")
         return True
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from None
+
+
 def _print_film(film: Film) -> None:
+    from rtx.film.found import COVERED
+
     console.print(
         f"[bold]{escape(film.file)}[/] {film.end / NS_PER_S:.1f} s, "
         f"{film.model} ({film.backend}, {film.device}, {film.precision})"
     )
+    if film.covered < COVERED:
+        console.print(f"[yellow]{100 * (1 - film.covered):.0f} % of it lies in no clip that was explained.[/]")
     if film.stretched:
         console.print(SHORT)
     rows = film.panels[0].rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,26 +12,26 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 console = Console(highlight=False)
 
-Begin = Callable[[str], Callable[[float], None]]
-"""Of some work, in words: who is told which share of it is done, 0..1."""
+Begin = Callable[[str], AbstractContextManager[Callable[[float], None]]]
+"""While some work goes on, in words: who is told which share of it is done, 0..1."""
 
 
 @contextlib.contextmanager
 def bars() -> Iterator[Begin]:
-    """Bars with the time that is left, on a terminal only; they go when all is done."""
+    """Bars with the time that is left, on a terminal only; each goes when its work is done."""
     err = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"),
                TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+    # What is printed meanwhile goes where it was sent, not beside the bars.
+    progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal, redirect_stdout=False)
+    with progress:
 
-        def begin(words: str) -> Callable[[float], None]:
+        @contextlib.contextmanager
+        def begin(words: str) -> Iterator[Callable[[float], None]]:
             task = progress.add_task(escape(words), total=1.0)
-
-            def told(share: float) -> None:
-                progress.update(task, completed=share)
-                if share >= 1 and len(progress.tasks) > 1:
-                    progress.update(task, visible=False)
-
-            return told
+            try:
+                yield lambda share: progress.update(task, completed=share)
+            finally:
+                progress.remove_task(task)
 
         yield begin

@@ -24,7 +24,10 @@ def explain_again(event: Event, worker: Worker, told: Told = lambda _: None) -> 
     if event.state == "open" or not plain.is_file():
         raise UserError(f"event {event.id} has no clip that could be explained (yet)")
     engines = engines_of(worker, [worker.explainer])
-    height, width = next(frames_of(str(plain))).pixels.shape[:2]
+    first = next(frames_of(str(plain)), None)
+    if first is None:
+        raise UserError(f"event {event.id}: its clip holds no frame that can be read")
+    height, width = first.pixels.shape[:2]
     camera = source_of(str(plain), read(event.clip), height, width)
     film = explain_film(engines, str(plain), told=told, camera=camera)
     explainer = film.panels[0].explainer
@@ -55,5 +58,7 @@ def _moments(film: Film) -> list[Moment]:
         values = (heat.values / 255).astype("float16")
         assert values.shape == (GRID, GRID)
         seen = None if heat.seen is None else (*heat.seen,)
+        if row is None:
+            continue
         made.append(Moment(at, values.tobytes(), 1.0, (*heat.rect,), seen, row.top, row.target, row.motion_share))
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -61,15 +62,16 @@ def explain_film(
     seen = _Seen(engines)
     window = Window(spec, settings.roi, settings.fit)
     newest: int | None = None
-    due = 0
+    due: int | None = None
     for frame in frames_of(file):
         newest = frame.t_capture
         if window.wants(frame):
             window.shrink(frame)
             window.add(frame)
-            if newest >= due and (clip := window.clip("file")) is not None:
+            if (due is None or newest >= due) and (clip := window.clip("file")) is not None:
                 seen.explain(clip)
-                due = newest + every
+                # On the beat, however frames fall; after a gap from there on.
+                due = (newest if due is None or newest - due >= every else due) + every
         told(min(1.0, newest / duration))
     if newest is None:
         raise UserError(f"{file!r} holds no frame that can be read")
@@ -103,7 +105,11 @@ class _Seen:
             (found,) = engine.found([clip], batch)
             whole = to_wire(found.relevance, found.cells, found.input_size, whole=True)
             explanation = msgspec.structs.replace(found.explanation, map=whole, evidence=batch.explained.evidence[0])
-            clips.add(explanation, smooth=tuple(found.relevance.shape) == found.input_size)
+            try:
+                clips.add(explanation, smooth=tuple(found.relevance.shape) == found.input_size)
+            except OSError as error:
+                where = tempfile.gettempdir()
+                raise UserError(f"maps cannot be kept in {where!r}: {error.strerror}; name another TMPDIR") from None
             row = clips.rows[-1]
             strength = row.full * row.certainty
             if engine is self._engines[0] and (self._clearest is None or strength > self._clearest[0]):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from rtx.errors import UserError
 
@@ -13,12 +18,34 @@ SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".
 RECORD = "explained.jsonl"
 """First the settings, then a line a file."""
 
+State = tuple[int, int] | None
+"""What changes when a file does: its size, and when it was written (ns); None of one that is gone."""
 
-def videos(folder: Path) -> list[Path]:
-    """Every video in a folder and those in it, by name. UserError where there is none."""
+
+class _Head(msgspec.Struct, forbid_unknown_fields=True):
+    settings: dict[str, Any]
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file."""
+
+    file: str
+    """From the folder on."""
+    of: State
+    """As it was when it was explained."""
+    error: str | None = None
+    """Why it could not be."""
+    found: dict[str, Any] = {}
+    """As `rtx explain --json` prints it."""
+
+
+def videos(folder: Path, into: Path) -> list[Path]:
+    """Every video in a folder and those in it, by name, but for those in `into`. UserError where there is none."""
+    if folder.resolve() == into.resolve():
+        raise UserError(f"-o {str(into)!r} is the folder that is explained; name another")
     found = sorted(
         path for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in SUFFIXES and path.is_file() and into.resolve() not in path.resolve().parents
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )  # fmt: skip
     if not found:
@@ -26,57 +53,71 @@ def videos(folder: Path) -> list[Path]:
     return found
 
 
-class Record:
-    """What has been explained into a folder, with these settings. Others need another folder. UserError."""
+def state_of(source: Path) -> State:
+    """Of a file, now."""
+    try:
+        about = source.stat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
 
-    def __init__(self, folder: Path, settings: Mapping[str, object]):
+
+class Record:
+    """What has been explained into a folder, with these settings, by one process at a time. UserError."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]):
         self._path = folder / RECORD
-        self._done: dict[str, dict[str, object]] = {}
-        try:
+        with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a+b")
-        except OSError as error:
-            raise UserError(f"-o {str(folder)!r} cannot be written: {error.strerror}; name a folder") from None
+            self._file = self._path.open("a+b", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UserError(f"another rtx explains into {str(folder)!r}; wait for it, or name another folder") from None
         self._file.seek(0)
         before = self._file.read()
         whole = before[: before.rfind(b"\n") + 1]
-        self._file.truncate(len(whole))  # A line that a kill cut off.
+        self._done: dict[str, Line] = {}
+        if whole:
+            self._go_on(folder, whole.splitlines(), settings)
+        with self._writing():
+            self._file.truncate(len(whole))  # A line that a kill cut off.
         if not whole:
-            self._add({"settings": settings})
-            return
+            self.add(_Head(dict(settings)))
+
+    def _go_on(self, folder: Path, lines: list[bytes], settings: Mapping[str, Any]) -> None:
         try:
-            first, *lines = [json.loads(line) for line in whole.splitlines()]
-            self._done = {line["file"]: line for line in lines if line.get("error") is None}
-            theirs = first["settings"]
-        except (ValueError, KeyError, TypeError, AttributeError):
+            theirs = msgspec.json.decode(lines[0], type=_Head).settings
+            said = [msgspec.json.decode(line, type=Line) for line in lines[1:]]
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise UserError(f"{str(self._path)!r} is no record of `rtx explain`; name another folder") from None
+        self._done = {line.file: line for line in said}
         changed = sorted(name for name in {*theirs, *settings} if theirs.get(name) != settings.get(name))
         if changed:
             of = [(name, json.dumps(theirs.get(name)), json.dumps(settings.get(name))) for name in changed]
-            said = "; ".join(f"{name} was {was}, is {is_now}" for name, was, is_now in of)
-            raise UserError(f"{str(folder)!r} was explained otherwise: {said}; name another folder, or remove it")
+            told = "; ".join(f"{name} was {was}, is {is_now}" for name, was, is_now in of)
+            raise UserError(f"{str(folder)!r} was explained otherwise: {told}; name another folder, or remove it")
 
-    def done(self, name: str, source: Path, outputs: list[Path]) -> dict[str, object] | None:
+    def done(self, name: str, source: Path, outputs: list[Path]) -> Line | None:
         """What was found in a file as it is now, if all that was written of it is there."""
         line = self._done.get(name)
-        if line is None or line["of"] != _state(source) or not all(path.is_file() for path in outputs):
+        if line is None or line.error is not None or line.of is None or line.of != state_of(source):
             return None
-        return line
+        return line if all(path.is_file() for path in outputs) else None
 
-    def add(self, name: str, source: Path, found: Mapping[str, object]) -> None:
-        """A file is done; `found` has an `error` where it could not be."""
-        self._add({"file": name, "of": _state(source), **found})
+    def add(self, line: _Head | Line) -> None:
+        """A file is done, or could not be."""
+        with self._writing():
+            self._file.write(msgspec.json.encode(line) + b"\n")
+            os.fsync(self._file.fileno())
 
-    def _add(self, line: Mapping[str, object]) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"-o {str(self._path.parent)!r} cannot be written: {error.strerror}") from None
 
     def close(self) -> None:
         self._file.close()
-
-
-def _state(source: Path) -> list[int]:
-    """What changes when a file does: its size and when it was written."""
-    about = source.stat()
-    return [about.st_size, about.st_mtime_ns]

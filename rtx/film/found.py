@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cv2
@@ -27,6 +27,9 @@ FULL = 0.995
 BLUR = 1 / 56
 """Such a map is drawn smoothed: the deviation of the Gaussian, as a share of the clip's height."""
 
+COVERED = 0.98
+"""Of less it is said that the rest was not explained."""
+NOT_EXPLAINED = "in no clip that was explained"
 LEAST = 1e-3
 """What a clip counts at its ends: where it is alone, that is all there is."""
 
@@ -48,6 +51,11 @@ class Row(NamedTuple):
     def certainty(self) -> float:
         """The share of full heat that its class may have, 0..1."""
         return certainty(self.top, self.target)
+
+    def near(self, time: int) -> bool:
+        """Does it hold a frame of that time, or one that is no further off than its own are apart?"""
+        apart = (self.times[-1] - self.times[0]) // max(1, len(self.times) - 1)
+        return self.times[0] - apart <= time <= self.times[-1] + apart
 
     def plain(self) -> dict[str, object]:
         """As JSON has it."""
@@ -79,18 +87,12 @@ class Clips:
         self._file.seek(self._ends[-1])
         self._ends.append(self._ends[-1] + self._file.write(pack(explanation)))
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def __getitem__(self, number: int) -> Explanation:
         begin, end = self._ends[number : number + 2]
         self._file.seek(begin)
         explanation = unpack_map(self._file.read(end - begin))
         assert isinstance(explanation, Explanation)
         return explanation
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class Panel(Protocol):
@@ -99,8 +101,8 @@ class Panel(Protocol):
     explainer: str
     rows: list[Row]
 
-    def at(self, time: int) -> tuple[Row, Heat]:
-        """The clip that speaks for a moment (ns since the first frame), and the heat over its frame."""
+    def at(self, time: int) -> tuple[Row | None, Heat]:
+        """The clip that speaks for a moment (ns since the first frame), if one does, and the heat over its frame."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What an .npz holds of it."""
@@ -117,7 +119,7 @@ class Still:
         full = float(self._heat.max())
         self.rows = [Row(times, result.top, result.target, result.evidence, result.motion_share, full)]
 
-    def at(self, time: int) -> tuple[Row, Heat]:
+    def at(self, time: int) -> tuple[Row | None, Heat]:
         clip = self._clip.clip
         values = joined([(clip.t_frames, self._heat)], time)
         return self.rows[0], Heat(values.astype(np.uint8), clip.rect, clip.seen)
@@ -160,17 +162,19 @@ class Sliding:
         self._full = usual([row.full for row in self.rows], [row.certainty for row in self.rows])
         self._loaded: dict[int, tuple[Explanation, NDArray[np.float32]]] = {}
 
-    def at(self, time: int) -> tuple[Row, Heat]:
+    def at(self, time: int) -> tuple[Row | None, Heat]:
         nearest = int(np.abs(self._begins + self._ends - 2 * time).argmin())
         row = self.rows[nearest]
         holding = range(int(np.searchsorted(self._ends, time)), int(np.searchsorted(self._begins, time, "right")))
         chosen = [i for i in holding if self.rows[i].target == row.target] or [nearest]
         self._loaded = {i: self._loaded.get(i) or self._load(i) for i in {nearest, *chosen}}
         of, _ = self._loaded[nearest]
+        rect, seen = Rect(*of.rect), None if of.seen is None else Rect(*of.seen)
+        if not row.near(time):
+            return None, Heat(np.zeros((GRID, GRID), np.uint8), rect, seen)
         mean = joined([(self.rows[i].times, self._loaded[i][1]) for i in chosen], time)
         values = np.clip(mean * (255 / self._full), 0, 255) if self._full > 0 else np.zeros((GRID, GRID))
-        heat = Heat(values.astype(np.uint8), Rect(*of.rect), None if of.seen is None else Rect(*of.seen))
-        return row, heat
+        return row, Heat(values.astype(np.uint8), rect, seen)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         first = self._clips[0]
@@ -191,10 +195,11 @@ class Sliding:
         """Every clip's map K t h w, in a temporary file, not normalised."""
         shape = (len(self.rows), *self._clips[0].map.shape)
         with tempfile.TemporaryFile() as file:
-            of: NDArray[np.float32] = np.memmap(file, np.float32, "w+", shape=shape)
-        for number in range(len(of)):
-            of[number] = self._clips[number].map.array()
-        return of
+            # Written before it is mapped: a full disk is an error here, and the end of the process there.
+            for number in range(len(self.rows)):
+                file.write(self._clips[number].map.array().tobytes())
+            file.flush()
+            return np.memmap(file, np.float32, "r", shape=shape)
 
     def _load(self, number: int) -> tuple[Explanation, NDArray[np.float32]]:
         """A clip and its heat T GRID GRID, as far as its class is certain."""
@@ -288,16 +293,29 @@ class Film:
 
     def _view(self, panel: Panel, frame: Frame) -> View:
         row, heat = panel.at(frame.t_capture)
-        return View(
-            "file", frame.pixels, frame.seq, 0, frame.t_capture, 0.0, "live", "explaining", heat, evidence=row.evidence,
-            top=row.top, target=row.target, explainer=panel.explainer, motion_share=row.motion_share,
+        view = View(
+            "file", frame.pixels, frame.seq, 0, frame.t_capture, 0.0, "live", "explaining", heat,
+            explainer=panel.explainer,
         )  # fmt: skip
+        if row is None:
+            return replace(view, worker_state=NOT_EXPLAINED)
+        return replace(view, evidence=row.evidence, top=row.top, target=row.target, motion_share=row.motion_share)
+
+    @property
+    def covered(self) -> float:
+        """The share of its time that lies in some explained clip, 0..1."""
+        covered, reached = 0, self.begin
+        for row in self.panels[0].rows:
+            covered += max(0, row.times[-1] - max(reached, row.times[0]))
+            reached = max(reached, row.times[-1])
+        return min(1.0, covered / max(1, self.end - self.begin))
 
     def plain(self) -> dict[str, object]:
         """What `rtx explain --whole --json` prints of it."""
         return {
             "file": self.file, "model": self.model, "backend": self.backend, "device": self.device,
-            "precision": self.precision, "end_s": round(self.end / NS_PER_S, 4), "stretched": self.stretched,
+            "precision": self.precision, "end_s": round(self.end / NS_PER_S, 4), "covered": round(self.covered, 4),
+            "stretched": self.stretched,
             "explainers": [
                 {"explainer": panel.explainer, "clips": [row.plain() for row in panel.rows]} for panel in self.panels
             ],

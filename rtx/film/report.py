@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtx.clock import NS_PER_S
-from rtx.film.found import FULL, Film, Panel, Pyramid, Row, own_scale
+from rtx.film.found import COVERED, FULL, NOT_EXPLAINED, Film, Panel, Pyramid, Row, own_scale
 from rtx.film.moments import Moments
 from rtx.geometry import Rect
 from rtx.link.wire import TreeLayer
@@ -67,7 +67,9 @@ class Report:
         ]  # fmt: skip
         if film.pyramid is not None:
             body.append(_tree(film.pyramid, self._look))
-        self._path.write_text(page(f"{Path(film.file).name}: what the network looked at", "\n".join(body), STYLE))
+        self._path.write_text(
+            page(f"{Path(film.file).name}: what the network looked at", "\n".join(body), STYLE), encoding="utf-8"
+        )
 
 
 def _strength(view: View) -> float:
@@ -87,6 +89,8 @@ def _about(film: Film) -> dict[str, object]:
         "Network": f"{film.model} ({film.backend}, {film.device}, {film.precision})",
         "Said": _said(film.panels[0].rows),
     }
+    if film.whole and film.covered < COVERED:
+        said["Not explained"] = f"{100 * (1 - film.covered):.0f} % of it: those frames are in no explained clip"
     if film.stretched:
         said["Note"] = "the file is shorter than a clip: its frames were spread over one"
     return said
@@ -105,7 +109,7 @@ def _said(rows: Sequence[Row]) -> str:
 
 
 def _panel(film: Film, panel: Panel, views: Sequence[View], look: Look) -> str:
-    height = round(TILE * film.height / film.width)
+    height = max(2, round(TILE * film.height / film.width))
     figures = []
     for view in views:
         picture = view.image.copy()
@@ -113,7 +117,8 @@ def _panel(film: Film, panel: Panel, views: Sequence[View], look: Look) -> str:
         draw(picture, view.heat, look)
         small = np.asarray(cv2.resize(picture, (TILE, height), interpolation=cv2.INTER_AREA), np.uint8)
         at = f"{view.t_capture / NS_PER_S:.2f} s"
-        words = f"{at}: {view.top[0].label} {100 * view.top[0].p:.0f} %" if film.whole else at
+        said = f"{view.top[0].label} {100 * view.top[0].p:.0f} %" if view.top else NOT_EXPLAINED
+        words = f"{at}: {said}" if film.whole else at
         if not view.evidence:
             words += ", no evidence above threshold"
         figures.append(f"<figure>{_picture(small, words)}<figcaption>{escape(words)}</figcaption></figure>")
@@ -163,16 +168,18 @@ def _section(
     of: Iterable[Sequence[tuple[float, float | None]]],
 ) -> str:  # fmt: skip
     """A plot with its key; where a value is missing, so is the line."""
+    drawn = [(COLOURS[i % len(COLOURS)], i // len(COLOURS) > 0, name) for i, name in enumerate(names)]
     lines = []
-    for colour, points in zip(COLOURS, of, strict=False):
+    for (colour, dashed, _), points in zip(drawn, of, strict=True):
         for piece in _pieces(points):
             if len(piece) == 1:
                 at, value = piece[0]
                 piece = [(at, value), (at + end / 200, value)]
-            lines.append(line(piece, end, top, colour))
+            lines.append(line(piece, end, top, colour, dashed))
     keys = "".join(
-        f'<span class="key"><i style="background:{colour}"></i>{escape(name)}</span>'
-        for colour, name in zip(COLOURS, names, strict=False)
+        f'<span class="key"><i style="{"border-top: .3rem dotted" if dashed else "background:"} {colour}"></i>'
+        f"{escape(name)}</span>"
+        for colour, dashed, name in drawn
     )
     plot = svg(HEIGHT, [*axes(top_words, f"{end:.1f} s"), *lines], f"{title}: {says} over time")
     return f"<section><h2>{title}</h2><p>{keys}</p>{plot}</section>"

@@ -49,7 +49,7 @@ class Movie:
     def __init__(self, path: Path, film: Film, look: Look):
         self._look, self._columns = look, _columns(len(film.panels))
         width = min(film.width, MOST_WIDTH // self._columns)
-        self._size = width, round(width * film.height / film.width)
+        self._size = width, _high(width, film)
         rows = -(-len(film.panels) // self._columns)
         self._movie = Mp4(path, rows * self._size[1], self._columns * self._size[0])
 
@@ -66,7 +66,7 @@ class Gif:
     def __init__(self, path: Path, film: Film, look: Look):
         self._look, self._columns = look, _columns(len(film.panels))
         width = min(film.width, GIF_WIDTH)
-        self._size = width, round(width * film.height / film.width)
+        self._size = width, _high(width, film)
         self._due = film.begin
         self._first = film.begin
         rows = -(-len(film.panels) // self._columns)
@@ -145,12 +145,13 @@ class Sheet:
         self._path.write_bytes(cv2.imencode(".png", np.vstack(blocks))[1].tobytes())
 
     def _tile(self, view: View) -> NDArray[np.uint8]:
-        view = scaled(view, (self._width, round(self._width * self._film.height / self._film.width)))
+        view = scaled(view, (self._width, _high(self._width, self._film)))
         tile = view.image.copy()
         assert view.heat is not None
         draw(tile, view.heat, self._look)
         if self._film.whole:
-            at = f"{view.t_capture / NS_PER_S:.1f} s  {view.top[0].label} {100 * view.top[0].p:.0f}%"
+            said = f"{view.top[0].label} {100 * view.top[0].p:.0f}%" if view.top else "not explained"
+            at = f"{view.t_capture / NS_PER_S:.1f} s  {said}"
             for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
                 cv2.putText(tile, at, (6, len(tile) - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, thickness, cv2.LINE_AA)
         return tile
@@ -193,7 +194,7 @@ WRITERS: dict[str, Callable[[Path, Film, Look], Writer]] = {
 
 def save(paths: Sequence[Path], film: Film, look: Look, told: Callable[[float], None] = lambda _: None) -> None:
     """Write all of them in one go through the frames; the name's end says what. UserError."""
-    parts = [path.with_name(f".{path.name}.part") for path in paths]
+    parts = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
     try:
         writers: list[Writer] = []
         for path, part in zip(paths, parts, strict=True):
@@ -213,8 +214,19 @@ def save(paths: Sequence[Path], film: Film, look: Look, told: Callable[[float], 
             part.unlink(missing_ok=True)
 
 
+def check_all(paths: Sequence[Path], source: str) -> None:
+    """Raises UserError where one of them cannot be written, before any work is done."""
+    places = [path.resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        check(path)
+        if places.count(place) > 1:
+            raise UserError(f"-o {str(path)!r} is given twice; once is enough")
+        if os.path.exists(source) and path.exists() and path.samefile(source):
+            raise UserError(f"-o {str(path)!r} is the file that is explained; name another")
+
+
 def check(path: Path) -> None:
-    """Raises UserError where the file cannot be written, before any work is done."""
+    """Raises UserError where this one cannot be."""
     if path.suffix not in WRITERS:
         raise UserError(f"-o {str(path)!r}: the name must end in {', '.join(WRITERS)}")
     if not path.parent.is_dir():
@@ -249,6 +261,11 @@ def scaled(view: View, size: tuple[int, int]) -> View:
     if heat is not None:
         heat = Heat(heat.values, of(heat.rect), None if heat.seen is None else of(heat.seen))
     return replace(view, image=image, heat=heat)
+
+
+def _high(width: int, film: Film) -> int:
+    """Of a picture of this width; a film may be a line."""
+    return max(2, round(width * film.height / film.width))
 
 
 def _columns(panels: int) -> int:

@@ -53,10 +53,13 @@ def axes(top: str, right: str) -> list[str]:
     ]
 
 
-def line(points: Iterable[tuple[float, float]], end: float, top: float, colour: str) -> str:
+def line(
+    points: Iterable[tuple[float, float]], end: float, top: float, colour: str, dashed: bool = False
+) -> str:  # fmt: skip
     """Values 0..top at 0..end."""
     drawn = " ".join(f"{x_of(at, end):.1f},{y_of(value, top):.1f}" for at, value in points)
-    return f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{drawn}"/>'
+    dashes = ' stroke-dasharray="6 4"' if dashed else ""
+    return f'<polyline fill="none" stroke="{colour}" stroke-width="2"{dashes} points="{drawn}"/>'
 
 
 def x_of(value: float, end: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from rtx.errors import UserError
 from rtx.film.explain import explain_clip, explain_film
 from rtx.film.found import Film
 from rtx.film.read import frames_of, read_clip
-from rtx.film.write import WRITERS, save
+from rtx.film.write import WRITERS, check_all, save
 from rtx.geometry import Rect
 from rtx.measure.localisation import BODY, regions
 from rtx.show.view import Look
@@ -55,6 +56,7 @@ def test_clips_slide_over_all_of_it(film: Film, engines: list[Engine]):
 def test_every_second_where_every_second_is_asked_for(hall: Hall, engines: list[Engine]):
     ends = [row.times[-1] / NS_PER_S for row in explain_film(engines, str(hall[0]), every_s=1.0).panels[0].rows]
     np.testing.assert_allclose(np.diff(ends)[:-1], 1.0, atol=0.08)
+    assert np.diff(ends)[:-1].mean() == pytest.approx(1.0, abs=0.02), "it keeps the beat"
 
 
 def test_the_share_that_is_done_grows_to_one(hall: Hall, engines: list[Engine], film: Film, tmp_path: Path):
@@ -164,6 +166,51 @@ def test_a_film_shorter_than_a_clip_is_spread_over_one_and_says_so(engines: list
     assert len(film.panels[0].rows) == 1
     save([tmp_path / "short.html", tmp_path / "short.mp4.gif"], film, LOOK)
     assert "shorter than a clip" in (tmp_path / "short.html").read_text()
+
+
+def test_frames_between_clips_that_are_far_apart_are_not_painted(engines: list[Engine], hall: Hall, tmp_path: Path):
+    film = explain_film(engines, str(hall[0]), every_s=5.0)
+    assert film.covered == pytest.approx(0.3, abs=0.05)
+    bare = [views[0] for views in film.views() if not views[0].top]
+    assert len(bare) / (FPS * SECONDS) == pytest.approx(1 - film.covered, abs=0.1)
+    assert not any(view.heat is not None and view.heat.values.any() for view in bare)
+    save([tmp_path / f"gaps{suffix}" for suffix in WRITERS], film, LOOK)
+    assert "in no explained clip" in (tmp_path / "gaps.html").read_text()
+    assert "in no clip that was explained" in (tmp_path / "gaps.html").read_text()
+
+
+@pytest.mark.parametrize("size", [(640, 4), (4, 640), (33, 47)])
+def test_films_of_any_shape(engines: list[Engine], tmp_path: Path, size: tuple[int, int]):
+    path = tmp_path / "x.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 10, size)
+    for number in range(25):
+        writer.write(np.full((size[1], size[0], 3), 10 * number, np.uint8))
+    writer.release()
+    film = explain_film(engines, str(path))
+    save([tmp_path / f"made{suffix}" for suffix in WRITERS], film, LOOK)
+    assert all((tmp_path / f"made{suffix}").stat().st_size for suffix in WRITERS)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["film.mp4"], "is the file that is explained"),
+        (["x.png", "./x.png"], "given twice"),
+        (["x.GIF"], "must end in"),
+    ],
+)
+def test_outputs_that_cannot_be_meant(tmp_path: Path, names: list[str], why: str):
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"dear to somebody")
+    with pytest.raises(UserError, match=why):
+        check_all([tmp_path / name for name in names], str(film))
+
+
+def test_a_name_that_opencv_cannot_bear_is_told(engines: list[Engine], tmp_path: Path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.mp4")
+    Path(path).write_bytes(b"x")
+    with pytest.raises(UserError, match="UTF-8 only; rename it"):
+        explain_film(engines, path)
 
 
 def test_a_film_without_a_picture_is_named(engines: list[Engine], tmp_path: Path):

@@ -94,8 +94,25 @@ def test_clips_come_back_as_they_were_kept():
 
 def test_the_clip_whose_middle_is_nearest_speaks():
     panel = sliding(*(explanation(at, corner(0, 0), label) for at, label in ((1.0, "a"), (1.5, "b"), (2.0, "c"))))
-    said = [panel.at(round(at * NS_PER_S))[0].target for at in (0.0, 0.5, 0.7, 0.8, 1.2, 1.3, 2.0, 9.0)]
+    said = [row.target for at in (0.0, 0.5, 0.7, 0.8, 1.2, 1.3, 2.0, 2.3) if (row := panel.at(round(at * NS_PER_S))[0])]
     assert said == ["a", "a", "a", "b", "b", "c", "c", "c"]
+
+
+def test_what_no_clip_held_is_not_explained():
+    """Frames next to a clip's ends, as it samples not all of them, are."""
+    panel = sliding(explanation(1.0, corner(0, 0)), explanation(4.0, corner(0, 0)))
+    for at, explained in (
+        (1.0, True),
+        (1.3, True),
+        (1.4, False),
+        (2.6, False),
+        (2.7, True),
+        (4.4, False),
+        (9.0, False),
+    ):
+        row, heat = panel.at(round(at * NS_PER_S))
+        assert (row is not None) == explained
+        assert heat.values.any() == explained
 
 
 def test_maps_of_another_class_are_left_out():
@@ -128,5 +145,6 @@ def test_a_film_of_nothing_but_guesses_is_not_painted():
 def test_where_nothing_was_found_nothing_is_painted():
     panel = sliding(explanation(1.0, corner(0, 0, -1.0)), explanation(1.5, corner(0, 0, 0.0)))
     row, heat = panel.at(NS_PER_S)
+    assert row is not None
     assert not row.evidence
     assert not heat.values.any()

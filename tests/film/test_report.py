@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
+import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +21,14 @@ import rtx
 from rtx.engine.engine import Engine
 from rtx.errors import UserError
 from rtx.film.explain import explain_clip, explain_film
-from rtx.film.folder import RECORD, Record, videos
+from rtx.film.folder import RECORD, Line, Record, state_of, videos
 from rtx.film.found import Film, Pyramid
 from rtx.film.read import read_clip
 from rtx.film.write import save
 from rtx.show.view import Look
 from tests.browser import MISSING, NO_AXE, chromium, serious_for_axe
 from tests.film.conftest import Hall
+from tests.live.runs import RTX
 from tests.live.runs import rtx as command
 from tests.running import Running
 from tests.waiting import until
@@ -223,20 +228,36 @@ def test_a_folder_goes_on_where_a_kill_stopped_it(folder: Path, tmp_path: Path):
 
 
 def test_a_file_that_changed_is_explained_again(folder: Path, tmp_path: Path):
-    record = Record(tmp_path / "out", {"whole": True})
     file = folder / "a.mp4"
-    record.add("a.mp4", file, {"error": None, "found": {}})
+    record = Record(tmp_path / "out", {"whole": True})
+    record.add(Line("a.mp4", state_of(file), found={"x": 1}))
+    record.add(Line("c.mp4", state_of(file), error="broken"))
     record.close()
     again = Record(tmp_path / "out", {"whole": True})
-    assert again.done("a.mp4", file, [])
+    line = again.done("a.mp4", file, [])
+    assert line is not None
+    assert line.found == {"x": 1}
     assert again.done("a.mp4", file, [tmp_path / "missing.png"]) is None
+    assert again.done("c.mp4", file, []) is None, "it is tried again"
+    assert again.done("b.mp4", file, []) is None
     file.write_bytes(file.read_bytes() + b"\0")
     assert again.done("a.mp4", file, []) is None
-    assert again.done("b.mp4", file, []) is None
+    file.unlink()
+    assert again.done("a.mp4", file, []) is None
     again.close()
 
 
-@pytest.mark.parametrize("text", ["[]\n", "1\n", "{}\n", "\xff\n", '{"settings": {}}\n{"of": 1}\n'])
+def test_one_at_a_time_explains_into_a_folder(tmp_path: Path):
+    record = Record(tmp_path, {})
+    with pytest.raises(UserError, match="another rtx explains into"):
+        Record(tmp_path, {})
+    record.close()
+    Record(tmp_path, {}).close()
+
+
+@pytest.mark.parametrize(
+    "text", ["[]\n", "1\n", "{}\n", "\xff\n", '{"settings": []}\n', '{"settings": {}}\n{"file": "x"}\n']
+)
 def test_what_is_no_record_is_named_and_stays(tmp_path: Path, text: str):
     (tmp_path / RECORD).write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=rf"{RECORD}' is no record of `rtx explain`"):
@@ -246,4 +267,53 @@ def test_what_is_no_record_is_named_and_stays(tmp_path: Path, text: str):
 
 def test_a_folder_without_videos_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"no video in .*\.mp4, \.avi"):
-        videos(tmp_path)
+        videos(tmp_path, tmp_path / "out")
+
+
+def test_what_was_made_is_not_explained_again(folder: Path):
+    inside = folder / "out" / "deeper"
+    inside.mkdir(parents=True)
+    (inside / "a.mp4.mp4").write_bytes(b"made before")
+    assert [path.name for path in videos(folder, folder / "out")] == ["a.mp4", "broken.avi", "b.MP4"]
+    with pytest.raises(UserError, match="is the folder that is explained; name another"):
+        videos(folder, folder / "deeper" / "..")
+
+
+def test_json_goes_where_it_was_sent_although_there_are_bars(folder: Path, tmp_path: Path):
+    """Standard error is a terminal, standard output is not."""
+    (folder / "broken.avi").unlink()
+    terminal, end = pty.openpty()
+    with (tmp_path / "found.jsonl").open("w") as found:
+        arguments = ("explain", str(folder), "-o", str(tmp_path / "out"), *OPTIONS, "--json")
+        process = subprocess.Popen([*RTX, *arguments], stdout=found, stderr=end)
+        os.close(end)
+        said = b""
+        with contextlib.suppress(OSError):  # Its end is an error on Linux.
+            while read := os.read(terminal, 65536):
+                said += read
+        assert process.wait(10) == 0
+    os.close(terminal)
+    assert [len(json.loads(line)["explainers"]) for line in (tmp_path / "found.jsonl").read_text().splitlines()] == [
+        1,
+        1,
+    ]
+    assert b"left:" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount of its own needs root")
+def test_a_full_disk_is_one_line_and_not_the_end_of_the_process(hall: Hall, tmp_path: Path):
+    """Wherever it is: for what is kept meanwhile, for what is written, for what was done."""
+    small = tmp_path / "small"
+    small.mkdir()
+    line = " ".join(
+        map(shlex.quote, (*RTX, "explain", str(hall[0]), "--whole", "--every", "0.05", "--model", "figures"))
+    )
+    for size, variables, output in (("64k", f"TMPDIR={small}", tmp_path / "x.npz"), ("16k", "", small / "x.mp4")):
+        script = f"mount -t tmpfs -o size={size} none {small} && {variables} {line} --explainer saliency -o {output}"
+        done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
+        if "unshare" in done.stderr:
+            pytest.skip(f"no mount of its own here: {done.stderr}")
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "No space left" in done.stderr
+        assert not output.exists()

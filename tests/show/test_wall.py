@@ -434,6 +434,7 @@ def test_a_replay_by_another_explainer(serve: Serve, page: Page, archive: Path):
     until(lambda: "tube explains the clip" in words(page, "#replay .said"), "the word")
     until(lambda: words(page, "#replay .said") == "", "the end of it", 60)
     assert page.locator("#replay .by option:checked").inner_text() == "tube"
+    assert words(page, "#replay .of").endswith(" · tube · figures")
     (event,) = rows(archive)
     assert list(made_again(event.clip)) == ["tube"]
     until(lambda: words(page, "#replay .top") not in ("", "kick, 95 %"), "what the network says of grey frames")
@@ -444,11 +445,13 @@ def test_a_replay_by_another_explainer(serve: Serve, page: Page, archive: Path):
     page.locator("#event-list button").first.click()
     until(lambda: "tube" in page.locator("#replay .by option").all_inner_texts(), "it is known now")
 
+    page.select_option("#replay .by", "tube")
+    until(lambda: words(page, "#replay .of").endswith(" · tube · figures"), "it again")
     with sqlite3.connect(archive / "events.db") as database:
         database.execute("UPDATE event SET model = 'gone'")
     page.select_option("#replay .by", label="contrast (takes a while)")
     until(lambda: "contrast could not explain it: unknown model 'gone'" in words(page, "#replay .said"), "why not", 60)
-    assert page.locator("#replay .by option:checked").inner_text() == "cam"
+    assert page.locator("#replay .by option:checked").inner_text() == "tube", "the one that is drawn"
 
 
 @pytest.mark.parametrize(("origin", "status"), [("https://evil.example", 403), (None, 400)])

@@ -87,9 +87,8 @@ class Player {
 
   async open(event) {
     write(this.node.querySelector("h2"), `${event.label} on ${event.camera}, ${local(event.start)}`);
-    const motion = event.motion_share === null ? "" : `, ${percent(event.motion_share)} of it motion`;
-    write(this.node.querySelector(".of"), `${percent(event.peak)} at its height${motion} · ${event.explainer} · ${event.model}`);
     this.event = event;
+    this.wish = null;
     this.video.src = `events/${event.id}/plain.mp4`;
     this.video.playbackRate = Number(this.speed.value);
     this.node.querySelector("a").href = `events/${event.id}/overlay.mp4`;
@@ -98,7 +97,7 @@ class Player {
     this.choices([]);
     await this.drawBy("");
     const state = await this.state();
-    if (this.event === event && state) this.choices(state.made);
+    if (this.event === event && state) this.choices(state.made, this.drawn);
   }
 
   /** By whom it can be explained: as it was recorded, by those who did since, and those who may be asked. */
@@ -110,34 +109,40 @@ class Player {
     this.by.value = chosen;
   }
 
+  /** What is known of the event, and who explains it here. */
+  says() {
+    const { peak, motion_share: share, explainer, model } = this.event;
+    const motion = share === null || this.drawn ? "" : `, ${percent(share)} of it motion`;
+    write(this.node.querySelector(".of"), `${percent(peak)} at its height${motion} · ${this.drawn || explainer} · ${model}`);
+  }
+
   async state() {
     const answer = await fetch(`events/${this.event.id}/explainers`).catch(() => null);
     return answer?.ok ? answer.json() : null;
   }
 
-  /** The replay by this explainer, which may have to explain it first. */
+  /** The replay by this explainer, which may have to explain it first; until it has, the one before stays. */
   async explained(by) {
     const { event } = this;
     const said = this.node.querySelector(".said");
+    const wish = (this.wish = {}); // what is chosen meanwhile takes its place
+    const failed = (why) => {
+      this.by.value = this.drawn;
+      write(said, why);
+    };
     if (by && !this.made.has(by)) {
       const answer = await fetch(`events/${event.id}/explainers?by=${encodeURIComponent(by)}`, { method: "POST" }).catch(() => null);
-      if (!answer?.ok) {
-        write(said, answer ? await answer.text() : "There is no connection to rtx.");
-        this.by.value = "";
-        return;
-      }
+      if (wish !== this.wish || event !== this.event) return;
+      if (!answer?.ok) return failed(answer ? await answer.text() : "There is no connection to rtx.");
       let state;
       do {
-        write(said, `${by} explains the clip, beside what is live…`);
+        write(said, `${by} explains the clip, beside what is live. Until then it is explained by ${this.drawn || event.explainer}.`);
         await new Promise((done) => setTimeout(done, 1000));
         state = await this.state();
-        if (this.event !== event || !this.node.open) return;
+        if (wish !== this.wish || event !== this.event || !this.node.open) return;
       } while (!state || (state.work?.event === event.id && state.work.state === "explaining"));
-      this.choices(state.made, state.made.includes(by) ? by : "");
-      if (!state.made.includes(by)) {
-        write(said, `${by} could not explain it: ${state.work?.state ?? "rtx was started anew"}`);
-        return;
-      }
+      this.choices(state.made, state.made.includes(by) ? by : this.drawn);
+      if (!state.made.includes(by)) return failed(`${by} could not explain it: ${state.work?.state ?? "rtx was started anew"}`);
     }
     await this.drawBy(by);
   }
@@ -146,6 +151,8 @@ class Player {
   async drawBy(by) {
     const { event } = this;
     const asked = (this.asked = `${event.id} ${by}`);
+    this.drawn = by;
+    this.says();
     this.moments = [];
     this.shown = null;
     write(this.node.querySelector(".said"), "");
