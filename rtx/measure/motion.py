@@ -1,0 +1,33 @@
+"""Does a map lie where something moves, and what does the selective step leave of it? (Hiley et al. 2020.)"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+def motion_precision(relevance: Tensor, flow: Tensor, least: float = 0.0) -> Tensor:
+    """Of the voxels that are relevant, the share that moves: N in 0..1; NaN where none is relevant.
+
+    Maps N T H W; optical flow N T H W 2, in pixels; `least`: what moves no faster stands still. Relevant is what lies
+    above the map's mean: the paper centres its maps around zero, so that what is negligible does not count (4.3.1).
+    """
+    relevant = relevance.flatten(1) > relevance.flatten(1).mean(dim=1, keepdim=True)
+    moves: Tensor = flow.norm(dim=-1).flatten(1) > least
+    return (relevant & moves).sum(dim=1) / relevant.sum(dim=1)
+
+
+class Selectivity(NamedTuple):
+    """What a selective map keeps, N each in 0..1; NaN where there was nothing."""
+
+    voxels: Tensor
+    """Of the positive voxels."""
+    relevance: Tensor
+    """Of the positive relevance."""
+
+
+def selectivity(selective: Tensor, whole: Tensor) -> Selectivity:
+    """A map N T H W after the selective step against the one before it (4.3.2, Table 3)."""
+    kept, before = (of.flatten(1).double().clamp(min=0) for of in (selective, whole))
+    return Selectivity((kept > 0).sum(dim=1) / (before > 0).sum(dim=1), kept.sum(dim=1) / before.sum(dim=1))

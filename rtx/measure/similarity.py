@@ -1,0 +1,62 @@
+"""How alike two maps of one clip are: SIM, Pearson's and Spearman's correlation, positive voxels in common."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sim(first: Tensor, second: Tensor) -> Tensor:
+    """Similarity, N in 0..1: the sum of the lesser of two maps N T H W, each from 0 on and summing to 1.
+
+    Of signed maps, what is positive counts; it is scaled from its least to its most first. NaN where a map is constant:
+    it says nothing. (Fuad et al. 2020, Eq. 3.)
+    """
+    return torch.minimum(_summing_to_one(first), _summing_to_one(second)).sum(dim=1)
+
+
+def pcc(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson's correlation of two maps N T H W, N in -1..1; NaN where one is constant. (Fuad et al. 2020, Eq. 4.)"""
+    return _correlation(_flat(first), _flat(second))
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Spearman's: Pearson's of the ranks, N in -1..1; equal values share their mean rank. NaN where one is constant."""
+    return _correlation(ranks(first), ranks(second))
+
+
+def agreement(first: Tensor, second: Tensor) -> Tensor:
+    """Of the voxels that are positive in either of two maps N T H W, the share that is in both: N in 0..1.
+
+    NaN where there are none. (Hiley et al. 2020, Table 2; "percentage overlap" is taken for intersection over union.)
+    """
+    one, other = _flat(first) > 0, _flat(second) > 0
+    return (one & other).sum(dim=1) / (one | other).sum(dim=1)
+
+
+def ranks(maps: Tensor) -> Tensor:
+    """The rank of each voxel among its clip's, from 0: N V, float64; equal values share their mean rank."""
+    values, order = _flat(maps).sort(dim=1)
+    begins = torch.ones_like(values, dtype=torch.bool)
+    begins[:, 1:] = values[:, 1:] != values[:, :-1]
+    group = begins.cumsum(dim=1) - 1
+    place = torch.arange(values.shape[1], dtype=torch.float64, device=values.device).expand_as(group)
+    zeros = torch.zeros_like(place)
+    mean = zeros.scatter_add(1, group, place) / zeros.scatter_add(1, group, torch.ones_like(place)).clamp(min=1)
+    return torch.empty_like(place).scatter_(1, order, mean.gather(1, group))
+
+
+def _flat(maps: Tensor) -> Tensor:
+    return maps.flatten(1).double()
+
+
+def _summing_to_one(maps: Tensor) -> Tensor:
+    values = _flat(maps).clamp(min=0)
+    values = values - values.amin(dim=1, keepdim=True)
+    return values / values.sum(dim=1, keepdim=True)
+
+
+def _correlation(first: Tensor, second: Tensor) -> Tensor:
+    one, other = (of - of.mean(dim=1, keepdim=True) for of in (first, second))
+    alike: Tensor = (one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1))
+    return alike
