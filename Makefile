@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCE ?=
-QUICK := $(addprefix tests/,explain film nets engine learn scenes measure show events test_cli.py test_config.py \
+QUICK := $(addprefix tests/,explain evaluate film nets engine learn scenes measure show events test_cli.py test_config.py \
 	test_package.py test_read_scene.py test_redact.py test_roster.py)
 # They start processes, and mostly wait.
 WAITING := $(addprefix tests/,faults/test_processes.py faults/test_cameras.py faults/test_roster.py faults/test_choices.py \
@@ -34,6 +34,7 @@ bench: $(VENV)/.tested
 	$(BIN)/python -m benchmarks.scenes
 	$(BIN)/python -m benchmarks.continual
 	$(BIN)/python -m benchmarks.localisation
+	$(BIN)/python -m benchmarks.truth
 	$(BIN)/python -m benchmarks.explainers
 	$(BIN)/python -m benchmarks.gallery
 	$(BIN)/python -m benchmarks.readme

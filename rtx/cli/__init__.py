@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from rtx.cli.bench import bench
+from rtx.cli.evaluate import evaluate
 from rtx.cli.events import events
 from rtx.cli.explain import explain
 from rtx.cli.models import models
@@ -36,6 +37,7 @@ app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.add_typer(token, name="token")
 app.add_typer(events, name="events")
+app.add_typer(evaluate, name="eval")
 app.command()(explain)
 app.command()(bench)
 

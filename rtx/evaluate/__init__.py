@@ -1,0 +1,1 @@
+"""`rtx eval`: how far heatmaps can be trusted, measured."""

@@ -1,0 +1,100 @@
+"""`rtx eval truth`: explainers on the drawn hall, where the truth is known pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from rtx.engine.engine import Engine
+from rtx.engine.torch_backend import TorchBackend
+from rtx.errors import UserError
+from rtx.evaluate.bootstrap import Mean, mean_of
+from rtx.explain.placing import upsample
+from rtx.measure.places import Place, place
+from rtx.scenes.actions import LABELS
+from rtx.scenes.film import Film, film
+from rtx.scenes.person import NUMBERS
+from rtx.scenes.scene import Cast
+
+REGIONS = ("acting", "body", "distractor")
+_FIGURE = [number for part, number in NUMBERS.items() if part != "distractor"]
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One clip of a held-out scene."""
+
+    seed: int
+    action: str
+    right: bool
+    """The network named the action; only then is there something to explain rightly."""
+    places: dict[str, dict[str, tuple[float | None, float | None, float | None, float | None]]] = {}
+    """By explainer and region: hit, chance, ratio, iou; None where nothing can be said."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Of one explainer and region, over the clips that were named rightly."""
+
+    explainer: str
+    region: str
+    hit: Mean | None
+    chance: Mean | None
+    ratio: Mean | None
+    iou: Mean | None
+
+
+def rows(backend: TorchBackend, explainers: Sequence[str], seeds: Sequence[int]) -> Iterator[Row]:
+    """A clip a seed: of a cast that no training has seen, long enough after its scene began. UserError."""
+    if backend.labels != LABELS:
+        raise UserError(f"{backend.card.name} does not name what the drawn hall shows; `--model figures` does")
+    engines = [Engine(backend, name, continual=False) for name in explainers]
+    spec = backend.card.clip
+    for seed in seeds:
+        shot = film(Cast.draw(seed, held_out=True), 2 * spec.frames, 1000 / spec.stride_ms, spec.size, spec.size)
+        yield row(engines, seed, _last(shot, spec.frames))
+
+
+def row(engines: Sequence[Engine], seed: int, shot: Film) -> Row:
+    """One clip, by every engine, in one pass."""
+    batch = engines[0].run(shot.frames[None])
+    action = shot.acts[-1].action
+    right = LABELS[int(batch.forward.logits[0].argmax())] == action and shot.acts[0].action == action
+    if not right:
+        return Row(seed, action, False)
+    regions = {
+        "acting": np.stack([np.isin(labels, [NUMBERS[part] for part in act.acting])
+                            for labels, act in zip(shot.labels, shot.acts, strict=True)]),
+        "body": np.isin(shot.labels, _FIGURE), "distractor": shot.labels == NUMBERS["distractor"],
+    }  # fmt: skip
+    found = {}
+    for number, engine in enumerate(engines):
+        batch = engine.run_in(batch.forward) if number else batch
+        relevance = upsample(batch.forward, batch.explained.relevance)[0].float().cpu().numpy()
+        found[str(engine.chain)] = {name: _plain(place(relevance, region)) for name, region in regions.items()}
+    return Row(seed, action, True, found)
+
+
+def summary(all_of: Sequence[Row], action: str | None = None) -> list[Told]:
+    """By explainer and region, those first whose relevance lies most on the limbs that act."""
+    right = [of for of in all_of if of.right and action in (None, of.action)]
+    names = list(right[0].places) if right else []
+    told = [
+        Told(name, region, *(_mean([of.places[name][region][i] for of in right]) for i in range(4)))
+        for name in names for region in REGIONS
+    ]  # fmt: skip
+    ratio = {of.explainer: of.ratio.mean if of.ratio else 0.0 for of in told if of.region == "acting"}
+    return sorted(told, key=lambda of: (-ratio[of.explainer], REGIONS.index(of.region)))
+
+
+def _last(shot: Film, frames: int) -> Film:
+    return Film(shot.frames[-frames:], shot.labels[-frames:], shot.acts[-frames:])
+
+
+def _plain(of: Place) -> tuple[float | None, float | None, float | None, float | None]:
+    hit, chance, ratio, iou = (None if np.isnan(value) else round(value, 6) for value in of)
+    return hit, chance, ratio, iou
+
+
+def _mean(values: Sequence[float | None]) -> Mean | None:
+    return mean_of([np.nan if value is None else value for value in values])

@@ -1,0 +1,161 @@
+"""`rtx eval truth`: maps that are right, wrong and of nothing on scenes whose truth is known; runs that go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rtx.engine.engine import Engine
+from rtx.engine.torch_backend import TorchBackend
+from rtx.errors import UserError
+from rtx.evaluate.bootstrap import mean_of
+from rtx.evaluate.truth import Row, row, rows, summary
+from rtx.measure.localisation import widened
+from rtx.measure.places import place
+from rtx.nets.cards import Card
+from rtx.scenes.film import film
+from rtx.scenes.scene import Cast
+from tests.live.runs import rtx as command
+
+SHAPE = (3, 112, 112)
+
+
+@pytest.fixture
+def region() -> NDArray[np.bool_]:
+    """In the first two of three frames to be seen."""
+    made = np.zeros(SHAPE, bool)
+    made[0, 20:40, 30:50] = made[1, 60:80, 30:40] = True
+    return made
+
+
+def test_the_map_that_is_the_truth(region: NDArray[np.bool_]):
+    found = place(region.astype(np.float32), region)
+    assert (found.hit, found.iou) == (1, 1)
+    assert found.ratio == pytest.approx(1 / region[:2].mean())
+    assert found.chance == pytest.approx(np.mean([widened(mask).mean() for mask in region[:2]]))
+
+
+def test_the_map_that_is_everywhere_else(region: NDArray[np.bool_]):
+    found = place(1 - region.astype(np.float32), region)
+    assert (found.hit, found.ratio, found.iou) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
+def test_a_constant_map_hits_nothing_and_is_no_better_than_chance(region: NDArray[np.bool_], value: float):
+    found = place(np.full(SHAPE, value, np.float32), region)
+    assert (found.hit, found.iou) == (0, 0)
+    assert found.ratio == pytest.approx(1) if value > 0 else np.isnan(found.ratio)
+
+
+def test_noise_is_chance(region: NDArray[np.bool_]):
+    draws = [place(np.random.default_rng(seed).random(SHAPE).astype(np.float32), region) for seed in range(300)]
+    assert np.mean([of.hit for of in draws]) == pytest.approx(draws[0].chance, abs=0.04)
+    assert np.mean([of.ratio for of in draws]) == pytest.approx(1, abs=0.02)
+
+
+def test_of_what_is_never_to_be_seen_nothing_is_said():
+    assert all(np.isnan(place(np.ones(SHAPE, np.float32), np.zeros(SHAPE, bool))))
+
+
+def test_as_it_is_defined(region: NDArray[np.bool_]):
+    """Pixel by pixel."""
+    relevance = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
+    inside = outside = pixels = 0.0
+    for t, y, x in np.ndindex(*SHAPE):
+        if region[t].any():
+            positive = max(0.0, float(relevance[t, y, x]))
+            inside, outside = inside + positive * region[t, y, x], outside + positive * (not region[t, y, x])
+            pixels += 1
+    expected = inside / (inside + outside) / (region.sum() / pixels)
+    assert place(relevance, region).ratio == pytest.approx(expected)
+
+
+def test_a_mean_and_how_sure_it_is():
+    values = np.random.default_rng(2).normal(3, 1, 400).tolist()
+    found = mean_of([*values, np.nan])
+    assert found is not None
+    assert (found.mean, found.n) == (pytest.approx(np.mean(values)), 400)
+    assert found.high - found.low == pytest.approx(2 * 1.96 / np.sqrt(400), rel=0.15), "as of a normal mean"
+    assert mean_of([1.0]) == (1, 1, 1, 1)
+    assert mean_of([np.nan]) is None
+    assert mean_of(values) == mean_of(values), "its seed is stated"
+
+
+def test_what_counts_is_a_clip_that_shows_one_act_and_was_named_rightly(figures: TorchBackend):
+    engines = [Engine(figures, "cam", continual=False)]
+    frames = figures.card.clip.frames
+    found = {True: 0, False: 0}
+    for seed in range(8):
+        shot = film(Cast.draw(seed, held_out=True), frames, 15, 112, 112)
+        one = row(engines, seed, shot)
+        found[one.right] += 1
+        assert bool(one.places) == one.right
+        turned = shot._replace(acts=[dataclasses.replace(shot.acts[0], action="another"), *shot.acts[1:]])
+        assert not row(engines, seed, turned).right, "it shows two acts"
+    assert found[True] >= 5
+
+
+def test_the_hall_is_explained_better_than_by_chance(figures: TorchBackend):
+    found = list(rows(figures, ["cam", "dtd | selective"], range(12)))
+    told = {(of.explainer, of.region): of for of in summary(found)}
+    for explainer in ("cam", "dtd | selective"):
+        body = told[explainer, "body"]
+        assert body.hit is not None
+        assert body.chance is not None
+        assert body.ratio is not None
+        assert body.hit.mean > 0.6 > 3 * body.chance.mean
+        assert body.ratio.low > 2
+    assert summary(found)[0].region == "acting"
+    assert summary([Row(1, "kick", False)]) == []
+
+
+def test_a_network_that_does_not_know_the_hall_is_refused(figures: TorchBackend, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Card, "labels", ("juggling",))
+    monkeypatch.setattr(figures, "labels", ("juggling",))
+    with pytest.raises(UserError, match=r"does not name what the drawn hall shows; `--model figures` does"):
+        next(rows(figures, ["cam"], [0]))
+
+
+OPTIONS = ("eval", "truth", "--explainer", "cam", "--explainer", "ksigma", "--clips")
+
+
+def test_a_run_that_was_broken_off_goes_on(tmp_path: Path):
+    report, part = tmp_path / "t.json", tmp_path / ".t.json.part"
+    done = command(*OPTIONS, "4", "--report", str(report))
+    assert done.returncode == 0, done.stderr
+    assert not part.exists()
+    whole = json.loads(report.read_text())
+    assert [clip["seed"] for clip in whole["clips"]] == [0, 1, 2, 3]
+    known = [msgspec.json.decode(json.dumps(clip).encode(), type=Row) for clip in whole["clips"]]
+    changed = msgspec.structs.replace(known[0], action="known before")
+    lines = [json.dumps(whole["settings"]), msgspec.json.encode(changed).decode(), '{"seed": 1, "act']
+    part.write_text("\n".join(lines))
+    again = command(*OPTIONS, "4", "--report", str(report))
+    assert again.returncode == 0, again.stderr
+    clips = json.loads(report.read_text())["clips"]
+    assert [clip["action"] for clip in clips] == ["known before", *[clip["action"] for clip in whole["clips"][1:]]]
+    assert clips[1:] == whole["clips"][1:], "the same seeds are the same scenes"
+
+    part.write_text("\n".join([json.dumps(whole["settings"] | {"clips": 5}), lines[1], ""]))
+    other = command(*OPTIONS, "2", "--report", str(tmp_path / "t.html"))
+    assert other.returncode == 0, other.stderr
+    assert "Does the heat lie on who acts?" in (tmp_path / "t.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--report", "x.doc"), "--report 'x.doc'"), (("--report", "nowhere/x.json"), "nowhere/x.json"),
+        (("--explainer", "com"), "unknown explainer 'com'"), (("--model", "i3d-k40"), "did you mean 'i3d-k400'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(arguments: tuple[str, ...], why: str):
+    done = command("eval", "truth", "--clips", "1", *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert why in done.stderr
