@@ -23,7 +23,7 @@ from rtx.events.store import PLAIN, Event, Store, default_folder
 
 events = typer.Typer(help="What was recorded.", no_args_is_help=True)
 
-FolderOption = Annotated[Path | None, typer.Option("--folder", help="As [events] folder; without it, the usual one.")]
+FolderOption = Annotated[Path | None, typer.Option("--folder", help="As events.folder; without it, the usual one.")]
 CameraOption = Annotated[str | None, typer.Option("--camera")]
 LabelOption = Annotated[str | None, typer.Option("--class", help="Of this class only.")]
 SinceOption = Annotated[datetime | None, typer.Option("--since", help="Local time, e.g. 2026-11-22T18:00:00.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from rtx.clock import NS_PER_S
 from rtx.config import Events
 from rtx.events.recording import MAX_WIDTH, Recorder, Taken
 from rtx.health import HealthReader
@@ -20,8 +22,12 @@ from rtx.show.viewer import Viewer
 
 NICENESS = 10
 QUALITY = 88
+LATE_S = 3.0
+"""Where the oldest frame that waits to be looked at is so much older than the newest, only every other one is taken."""
+LATEST_S = 10.0
+"""Older ones make room."""
 MOST_WAITING = 900
-"""Frames that wait to be looked at."""
+"""Frames that wait, at most."""
 LAST_S = 3.0
 """At the end, so long for what is still open; what is cut off then is mended at the next start."""
 
@@ -58,7 +64,7 @@ class Writing:
         self._settings, self._look = settings, look
         self._taken: deque[Taken] = deque()
         self._wanted = set[str]()
-        self._backlog = 0
+        self._number = self._backlog = self._newest = 0
         self._words = "starting"
         self._recorder: Recorder | None = None
         self._error: BaseException | None = None
@@ -69,12 +75,25 @@ class Writing:
         self._wanted = cameras
 
     def take(self, taken: Taken) -> None:
-        """One more frame to be looked at; where too many wait it is left out, and counted."""
-        if len(self._taken) >= MOST_WAITING:
+        """One more frame to be looked at; what comes too quickly is thinned, what waits too long left out, and counted."""
+        self._number += 1
+        if self.late_s(taken.t) > LATE_S and self._number % 2:
             self._backlog += 1
             return
         self._taken.append(taken)
+        while len(self._taken) > MOST_WAITING or self.late_s(taken.t) > LATEST_S:
+            with contextlib.suppress(IndexError):  # The other thread took it.
+                self._taken.popleft()
+                self._backlog += 1
+        self._newest = taken.t
         self._wake.set()
+
+    def late_s(self, newest: int) -> float:
+        """How much older than this the oldest frame is that waits."""
+        try:
+            return (newest - self._taken[0].t) / NS_PER_S
+        except IndexError:
+            return 0.0
 
     def tell(self, report: Report) -> None:
         """Say how it is. Raises what has ended the thread."""
@@ -86,7 +105,8 @@ class Writing:
         report.facts["trouble"] = self._recorder.trouble
         if self._backlog:
             report.drops["backlog"] = self._backlog
-        report.alive(self._words)
+        late = self.late_s(self._newest)
+        report.alive(f"{late:.0f} s behind, {self._words}" if late > LATE_S else self._words)
 
     def _run(self) -> None:
         try:
@@ -94,6 +114,7 @@ class Writing:
                 while not self._end.is_set():
                     self._recorder.follow(self._wanted)
                     while self._taken and not self._end.is_set():
+                        self._recorder.follow(self._wanted)
                         self._recorder.step(self._taken.popleft())
                         self._recorder.idle()
                         self._words = self._recorder.words

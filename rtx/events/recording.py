@@ -123,6 +123,8 @@ class Recorder:
     def follow(self, cameras: Iterable[str]) -> None:
         """Record these from now on, and no others."""
         wanted = set(cameras)
+        if wanted == self._cameras.keys():
+            return
         for name in self._cameras.keys() - wanted:
             self._let_go(self._cameras.pop(name))
         for name in wanted - self._cameras.keys():

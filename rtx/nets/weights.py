@@ -75,9 +75,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a checkpoint (.pth, .pt, .safetensors)") from None
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        why = (str(error).splitlines() or ["it is cut off"])[0]
-        raise UserError(f"{path} is no checkpoint of weights alone, and nothing else is opened: {why}") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is no checkpoint of weights alone: {error}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError):
+        # torch's own words advise to run what is in it; other junk ends in errors of any kind.
+        raise UserError(f"{path} is no checkpoint of weights alone, and nothing else is opened") from None
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from rtx.config import Events
 from rtx.errors import UserError
 from rtx.events import rows
 from rtx.events.clip import finish, moment_for, read
+from rtx.events.recorder import LATEST_S, Writing
 from rtx.events.recording import Recorder, Taken
 from rtx.events.store import MAPS, PART, Event, Store
 from rtx.link.wire import Cells, Explanation, RelevanceMap, TopClass
+from rtx.process import Report
 from rtx.show.view import Look
 from tests.link.test_hold import CLIP
 from tests.live.runs import free_port, report_of, running
@@ -332,3 +335,57 @@ def test_a_run_records_and_its_events_are_listed(tmp_path: Path):
     assert len((tmp_path / "e.csv").read_text().splitlines()) == 1 + len(found)
     assert len(json.loads((tmp_path / "e.json").read_text())) == len(found)
     assert (tmp_path / "clips" / found[0].clip.name / "event.json").is_file()
+
+
+class Slow(Recorder):
+    """One that looks at frames as slowly as it is told."""
+
+    gate = threading.Semaphore(0)
+    said = ""
+
+    def step(self, taken: Taken) -> None:
+        type(self).said = self.words
+        self.gate.acquire()
+        super().step(taken)
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Writing, type[Slow]]]:
+    monkeypatch.setattr("rtx.events.recorder.Recorder", Slow)
+    monkeypatch.setattr(Slow, "gate", threading.Semaphore(0))
+    monkeypatch.setattr(Slow, "said", "")
+    with Writing(settings(tmp_path), Look()) as writing:
+        yield writing, Slow
+        for _ in range(10_000):
+            Slow.gate.release()
+
+
+def taken(camera: str, number: int) -> Taken:
+    t = number * NS_PER_S // FPS
+    return Taken(camera, 1, t, b"", None)
+
+
+def test_a_recorder_that_is_too_slow_falls_behind_by_seconds_and_says_so(slow: tuple[Writing, type[Slow]]):
+    writing, _ = slow
+    writing.follow({"hall"})
+    report = Report("recorder")
+    for number in range(60 * FPS):
+        writing.take(taken("hall", number))
+        assert writing.late_s(number * NS_PER_S // FPS) <= LATEST_S + 2 / FPS
+    until(lambda: Slow.said)
+    writing.tell(report)
+    assert "s behind" in report.state
+    assert report.drops["backlog"] > 30 * FPS
+
+
+def test_a_camera_is_recorded_from_when_it_is_wanted_although_others_wait(slow: tuple[Writing, type[Slow]]):
+    writing, recorder = slow
+    writing.follow({"hall"})
+    for number in range(20):
+        writing.take(taken("hall", number))
+    writing.follow({"hall", "court"})
+    for number in range(20, 30):
+        writing.take(taken("court", number))
+    for _ in range(25):
+        recorder.gate.release()
+    until(lambda: "court" in recorder.said and "hall" in recorder.said)

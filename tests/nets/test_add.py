@@ -19,6 +19,7 @@ from rtx.nets import cards
 from rtx.nets.add import add
 from rtx.nets.i3d import I3D
 from rtx.nets.resnet3d import r3d_18
+from rtx.nets.weights import read_state
 
 CLASSES = ("fall", "stand up", "walk")
 
@@ -165,3 +166,11 @@ def test_i3d_for_flow_is_another_than_for_rgb(own: Path):
     assert rtx.load("flow", device="cpu").normalise(np.zeros((1, 16, 224, 224, 3), np.uint8)).shape[1] == 2
     with pytest.raises(UserError, match="this network has"):
         add(own / "flow.safetensors", "i3d", own / "labels.txt", "rgb", {}, {})
+
+
+@pytest.mark.parametrize("junk", [b"left\nright\n", b"\x80\x02.", b"PK", b"", b"\x80\x02cos\nsystem\n."])
+def test_what_is_no_checkpoint_is_one_line_without_bad_advice(tmp_path: Path, junk: bytes):
+    (tmp_path / "x.pt").write_bytes(junk)
+    with pytest.raises(UserError, match="no checkpoint of weights alone, and nothing else is opened") as error:
+        read_state(tmp_path / "x.pt")
+    assert "weights_only" not in str(error.value)
