@@ -75,7 +75,7 @@ class Writing:
         self._wanted = cameras
 
     def take(self, taken: Taken) -> None:
-        """One more frame to be looked at. Those that come too quickly are thinned, those that wait too long left out."""
+        """One more frame to be looked at. What comes too quickly is thinned, what waits too long left out; counted."""
         self._number += 1
         if self.late_s(taken.t) > LATE_S and self._number % 2:
             self._backlog += 1
