@@ -362,10 +362,9 @@ REPORTED = {
 }  # fmt: skip
 
 
-@pytest.mark.usefixtures("weights")
 def test_a_report_for_machines():
     """Together with --seconds, and with what is said meanwhile."""
-    with Running("run", SMALL, "--show", "none", "--seconds", "11", report=True) as run:
+    with Running("run", HALL, "--show", "none", "--seconds", "11", report=True) as run:
         assert run.end(40) == 0
         about = run.report
         assert run.err == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,8 @@ from rtx.errors import UserError
 
 State = Literal["open", "whole", "cut"]
 DATABASE = "events.db"
+PATIENCE_S = 5.0
+"""With others who have it locked."""
 PLAIN, OVERLAY, MAPS, PART = "plain.mp4", "overlay.mp4", "maps.npz", "maps.part"
 
 MIGRATIONS = (
@@ -103,12 +106,24 @@ class Store:
         self.folder = folder
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._database = sqlite3.connect(folder / DATABASE, isolation_level=None, timeout=5.0)
-            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database = sqlite3.connect(folder / DATABASE, isolation_level=None, timeout=PATIENCE_S)
+            self._use_log()
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._migrate()
         except (OSError, sqlite3.DatabaseError) as error:
             raise UserError(f"events.folder = {str(folder)!r}: {error}; name a folder that can be written") from None
+
+    def _use_log(self) -> None:
+        """SQLite does not wait for others who do the same at this moment, so that it is tried again."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     @classmethod
     def reading(cls, folder: Path) -> Store:
@@ -119,7 +134,7 @@ class Store:
         store.folder = folder
         try:
             uri = f"{(folder / DATABASE).absolute().as_uri()}?mode=ro"
-            store._database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
+            store._database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=PATIENCE_S)
             version = store._version()
         except sqlite3.DatabaseError as error:
             raise UserError(f"the events in {str(folder)!r} cannot be read: {error}") from None
