@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from rtx.cli import app, main
 from rtx.errors import UserError
 from rtx.show.sinks import Mp4
-from tests.running import COMMAND, SMALL, Running
+from tests.running import COMMAND, HALL, SMALL, Running
 from tests.waiting import until
 
 PASSWORD = "geheim"
