@@ -13,10 +13,10 @@ class UserError(Exception):
     """
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+def unknown(kind: str, name: str, known: Iterable[str], also: str = "") -> UserError:
     """`unknown explainer 'ksgima': did you mean 'ksigma'? (known: cam, contrast, ksigma)`"""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(names) if len(names) <= 12 else f"{len(names)} of them, e.g. {', '.join(names[:5])}"
-    return UserError(f"unknown {kind} {name!r}{hint} (known: {listed})")
+    return UserError(f"unknown {kind} {name!r}{hint} (known: {listed}{also})")

@@ -90,13 +90,17 @@ def add_model(
     ] = None,
 ) -> None:
     """Make a model of your own checkpoint: opened without running anything in it, kept beside a card."""
+    from rtx import resources
     from rtx.config import pairs
     from rtx.nets.add import add
 
     called = name or re.sub(r"[^a-z0-9_-]+", "-", checkpoint.stem.lower()).strip("-")
+    there = (resources.own_models() / called / "card.toml").exists()
     card = add(checkpoint, arch, labels, called, pairs("--clip", clip or []), pairs("--argument", arguments or []))
+    instead = ", in place of the model of this name" if there else ""
     console.print(
-        f"{card.name}: {card.title}, {len(card.labels)} classes; rtx run 0 --model {card.name}", soft_wrap=True
+        f"{card.name}: {card.title}, {len(card.labels)} classes{instead}; rtx run 0 --model {card.name}",
+        soft_wrap=True,
     )
 
 

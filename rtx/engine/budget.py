@@ -16,6 +16,8 @@ ROOM = 0.8
 """The worker climbs where the heatmap would then be no older than this share of what it aims at."""
 SETTLE_S, SETTLE_N = 2.0, 8
 """A rung is judged after so long and so many explanations on it."""
+HOPELESS, HOPELESS_N = 2.0, 2
+"""Or after so many, where each is older than so many times what is aimed at: there, seconds pass between two."""
 JUDGED_S = 20.0
 """By what happened in so long; late time counts as a share of at least that, so that a hiccup is none of its matter."""
 HOLD_S, LONGEST_HOLD_S = 5.0, 300.0
@@ -120,7 +122,7 @@ class Budget:
         """Go down or up where it is time to: in words, what is done from now on; None where all stays."""
         while self._told and at - self._told[0].at > JUDGED_S * NS_PER_S:
             self._told.popleft()
-        if self._since is None or at - self._since < SETTLE_S * NS_PER_S or len(self._told) < SETTLE_N:
+        if self._since is None or at - self._since < SETTLE_S * NS_PER_S or not self._settled:
             return None
         age = _p95([told.age for told in self._told])
         if self._at and self._gain[self._at - 1] is None:
@@ -137,6 +139,11 @@ class Budget:
             if to < self._at:
                 return self._up(to, at)
         return None
+
+    @property
+    def _settled(self) -> bool:
+        hopeless = len(self._told) >= HOPELESS_N and all(told.age > HOPELESS * self._aim for told in self._told)
+        return hopeless or len(self._told) >= SETTLE_N
 
     def _highest(self, age: float) -> int:
         """The first rung on which the age that is now so high would leave room, as far as is known."""

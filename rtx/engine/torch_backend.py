@@ -43,6 +43,8 @@ def cpu_has_bf16() -> bool:
 def choose_precision(wanted: PrecisionName, device: torch.device) -> Precision:
     if wanted == "fp16" and device.type == "cpu":
         raise UserError("precision 'fp16' needs a GPU; use bf16 or fp32 on a CPU")
+    if wanted == "bf16" and device.type == "cpu" and not cpu_has_bf16():
+        raise UserError("precision 'bf16': this CPU does not multiply bf16, and a clip would take minutes; use fp32")
     if wanted != "auto":
         return wanted
     if device.type == "cuda":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +21,15 @@ class Mean(NamedTuple):
     n: int
 
 
-def mean_of(values: Sequence[float]) -> Mean | None:
+Middle = Callable[..., Any]
+"""`numpy.mean` or `numpy.median`: takes an array and `axis`."""
+
+
+def mean_of(values: Sequence[float], middle: Middle = np.mean) -> Mean | None:
     """Of what is not NaN; None of nothing. (Efron's percentile bootstrap over clips, 1000 draws, seed 0.)"""
     known = np.asarray([value for value in values if not np.isnan(value)], np.float64)
     if not len(known):
         return None
     drawn = np.random.default_rng(SEED).integers(0, len(known), (DRAWS, len(known)))
-    low, high = np.percentile(known[drawn].mean(axis=1), (2.5, 97.5))
-    return Mean(float(known.mean()), float(low), float(high), len(known))
+    low, high = np.percentile(middle(known[drawn], axis=1), (2.5, 97.5))
+    return Mean(float(middle(known)), float(low), float(high), len(known))

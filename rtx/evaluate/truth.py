@@ -11,15 +11,14 @@ from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import Mean, mean_of
+from rtx.evaluate.examples import FIGURE, shot_of
 from rtx.explain.placing import upsample
 from rtx.measure.places import Place, place
 from rtx.scenes.actions import LABELS
-from rtx.scenes.film import Film, film
+from rtx.scenes.film import Film
 from rtx.scenes.person import NUMBERS
-from rtx.scenes.scene import Cast
 
 REGIONS = ("acting", "body", "distractor")
-_FIGURE = [number for part, number in NUMBERS.items() if part != "distractor"]
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,10 +48,8 @@ def rows(backend: TorchBackend, explainers: Sequence[str], seeds: Sequence[int])
     if backend.labels != LABELS:
         raise UserError(f"{backend.card.name} does not name what the drawn hall shows; `--model figures` does")
     engines = [Engine(backend, name, continual=False) for name in explainers]
-    spec = backend.card.clip
     for seed in seeds:
-        shot = film(Cast.draw(seed, held_out=True), 2 * spec.frames, 1000 / spec.stride_ms, spec.size, spec.size)
-        yield row(engines, seed, _last(shot, spec.frames))
+        yield row(engines, seed, shot_of(backend.card.clip, seed))
 
 
 def row(engines: Sequence[Engine], seed: int, shot: Film) -> Row:
@@ -65,7 +62,7 @@ def row(engines: Sequence[Engine], seed: int, shot: Film) -> Row:
     regions = {
         "acting": np.stack([np.isin(labels, [NUMBERS[part] for part in act.acting])
                             for labels, act in zip(shot.labels, shot.acts, strict=True)]),
-        "body": np.isin(shot.labels, _FIGURE), "distractor": shot.labels == NUMBERS["distractor"],
+        "body": np.isin(shot.labels, FIGURE), "distractor": shot.labels == NUMBERS["distractor"],
     }  # fmt: skip
     found = {}
     for number, engine in enumerate(engines):
@@ -85,10 +82,6 @@ def summary(all_of: Sequence[Row], action: str | None = None) -> list[Told]:
     ]  # fmt: skip
     ratio = {of.explainer: of.ratio.mean if of.ratio else 0.0 for of in told if of.region == "acting"}
     return sorted(told, key=lambda of: (-ratio[of.explainer], REGIONS.index(of.region)))
-
-
-def _last(shot: Film, frames: int) -> Film:
-    return Film(shot.frames[-frames:], shot.labels[-frames:], shot.acts[-frames:])
 
 
 def _plain(of: Place) -> tuple[float | None, float | None, float | None, float | None]:

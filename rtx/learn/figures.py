@@ -8,12 +8,9 @@ figure stands. The last phase sees whole pictures.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import math
-import os
 import re
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +19,31 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtx import resources
+from rtx.engine.torch_backend import cpu_has_bf16
 from rtx.fetch import sha256
+from rtx.learn.training import DECAY, DROP, RATE, SMOOTHING, Recipe, train
 from rtx.nets import cards
 from rtx.nets.causal import Causal
 from rtx.scenes.actions import LABELS
-from rtx.scenes.film import film
+from rtx.scenes.film import Film, film
 from rtx.scenes.scene import EXTRAS, Cast, Extra
 
 NAME = "figures"
 SPEC = cards.card(NAME).clip
 SIZE, WINDOW = SPEC.size, SPEC.frames
 
+Phases = tuple[tuple[int, int, tuple[int, int]], ...]
+
 BATCH = 32
-PHASES = ((1000, 64, (10, 18)), (600, 88, (12, 22)), (800, SIZE, (16, 28)))
+PHASES: Phases = ((1000, 64, (10, 18)), (600, 88, (12, 22)), (800, SIZE, (16, 28)))
 """Steps, size in pixels, frames (least and most). Close-ups first: there an action fills enough of the picture to be
 found at all. The lengths differ, so that the network does with its past as without one."""
 STEPS = sum(steps for steps, _, _ in PHASES)
 FPS = (8.0, 32.0)
-RATE, DECAY, SMOOTHING, DROP = 2e-3, 0.03, 0.05, 0.2
-WARM_UP = 60
-KEEP_EVERY = 50
-"""Steps."""
 LARGE_SHARE = 0.3
 """So many scenes are drawn at twice the size and shrunk, as a camera's picture is."""
 
@@ -58,7 +54,8 @@ def main() -> None:
     chosen = options.parse_args()
     cv2.setNumThreads(1)
     checkpoint = resources.cache() / "training" / f"{NAME}.pt"
-    network, curve, seconds = train(checkpoint)
+    network, curve, seconds = train(recipe(), checkpoint)
+    assert isinstance(network, Causal)
     plain = network.eval().folded()
     about = {
         "recipe": {
@@ -73,24 +70,29 @@ def main() -> None:
     checkpoint.unlink()
 
 
-def write(folder: Path, network: Causal, about: dict[str, Any]) -> None:
-    """The model's folder: weights, labels, how they were made, and the card with the weights' hash."""
+def write(folder: Path, network: nn.Module, about: dict[str, Any], name: str = NAME) -> None:
+    """The model's folder: weights, labels, how they were made, and its card with the weights' hash."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "weights.safetensors"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
     (folder / "training.json").write_text(json.dumps(about, indent=1) + "\n")
-    card = (resources.MODELS / NAME / "card.toml").read_text()
+    card = (resources.MODELS / name / "card.toml").read_text()
     (folder / "card.toml").write_text(re.sub(r'(?<=^sha256 = ").*(?="$)', sha256(weights), card, flags=re.MULTILINE))
 
 
-def stretch(seed: int, frames: int, size: int) -> tuple[NDArray[np.uint8], int]:
-    """A scene to train on, or a close-up of it: frames T size size 3, and its action."""
+def stretch(
+    seed: int, frames: int, size: int, staged: Callable[[Film, Cast], Film] = lambda shot, _: shot
+) -> tuple[NDArray[np.uint8], int]:
+    """A scene to train on, or a close-up of it: frames T size size 3, and its action.
+
+    `staged` is what becomes of the film before anybody sees it.
+    """
     random = np.random.default_rng([0x7EAC, seed])
     fps = FPS[0] * (FPS[1] / FPS[0]) ** float(random.random())
     large = 2 if random.random() < LARGE_SHARE else 1
     cast = Cast.draw(seed)
-    shot = film(cast, frames, fps, SIZE * large, SIZE * large)
+    shot = staged(film(cast, frames, fps, SIZE * large, SIZE * large), cast)
     pictures = shot.frames
     if large > 1:
         pictures = np.stack([cv2.resize(p, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for p in pictures])
@@ -108,79 +110,30 @@ def normalised(clips: NDArray[np.uint8]) -> Tensor:
 
 def batch(step: int) -> tuple[Tensor, Tensor]:
     """The stretches of a step, all of one length, and their actions."""
-    ends = np.cumsum([steps for steps, _, _ in PHASES])
-    _, size, (least, most) = PHASES[int(np.searchsorted(ends, step, side="right"))]
-    frames = int(np.random.default_rng([0xF4A3, step]).integers(least, most + 1))
+    frames, size = shape(step, PHASES)
     drawn = [stretch(step * BATCH + i, frames, size) for i in range(BATCH)]
     return normalised(np.stack([pictures for pictures, _ in drawn])), torch.tensor([label for _, label in drawn])
 
 
-def train(checkpoint: Path) -> tuple[Causal, list[dict[str, float]], float]:
-    """The network after all steps, going on where a run of the same recipe was broken off; its curve; seconds taken."""
-    torch.manual_seed(0)
-    network = Causal(len(LABELS), training=True).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in network.parameters() if p.dim() > 1]},
-        {"params": [p for p in network.parameters() if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, RATE, weight_decay=DECAY)
-    first, seconds, curve, recipe = 0, 0.0, [], digest(network)
-    if checkpoint.exists():
-        kept: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        if kept["recipe"] == recipe:
-            network.load_state_dict(kept["network"])
-            optimiser.load_state_dict(kept["optimiser"])
-            torch.set_rng_state(kept["random"])
-            first, seconds, curve = kept["step"], kept["seconds"], kept["curve"]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task("training figures", total=STEPS, completed=first)
-        began = time.monotonic()
-        for step in range(first, STEPS):
-            rate = RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            loss, right = learn(network.train(), optimiser, *batch(step))
-            progress.update(task, advance=1, description=f"training figures, loss {loss:.3f}")
-            if (step + 1) % KEEP_EVERY == 0 or step + 1 == STEPS:
-                here = seconds + time.monotonic() - began
-                curve.append(
-                    {"step": step + 1, "loss": round(loss, 4), "right": round(right, 4), "seconds": round(here)}
-                )
-                kept = {
-                    "recipe": recipe, "step": step + 1, "seconds": here, "curve": curve,
-                    "random": torch.get_rng_state(),
-                    "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                }  # fmt: skip
-                checkpoint.parent.mkdir(parents=True, exist_ok=True)
-                torch.save(kept, checkpoint.with_suffix(".new"))
-                os.replace(checkpoint.with_suffix(".new"), checkpoint)
-        return network, curve, seconds + time.monotonic() - began
+def shape(step: int, phases: Phases) -> tuple[int, int]:
+    """Frames and pixels of a step's stretches."""
+    ends = np.cumsum([steps for steps, _, _ in phases])
+    _, size, (least, most) = phases[int(np.searchsorted(ends, step, side="right"))]
+    return int(np.random.default_rng([0xF4A3, step]).integers(least, most + 1)), size
 
 
-def digest(network: Causal) -> str:
-    """Of all that a result depends on: numbers, labels, layers, and what the first and the last batch look like."""
-    numbers = (BATCH, PHASES, FPS, RATE, DECAY, SMOOTHING, DROP, WARM_UP, LARGE_SHARE, LABELS)
-    layers = [(name, tuple(value.shape)) for name, value in network.state_dict().items()]
-    found = hashlib.sha256(repr((numbers, layers)).encode())
-    for step in (0, STEPS - 1):
-        clips, labels = batch(step)
-        found.update(clips.numpy().tobytes() + labels.numpy().tobytes())
-    return found.hexdigest()
+def recipe() -> Recipe:
+    """What is trained."""
+    numbers = (BATCH, PHASES, FPS, DROP, LARGE_SHARE, LABELS)
+    return Recipe(NAME, lambda: Causal(len(LABELS), training=True), batch, logits, STEPS, numbers)
 
 
-def learn(network: Causal, optimiser: torch.optim.Optimizer, clips: Tensor, labels: Tensor) -> tuple[float, float]:
-    """One step: its loss, and the share that was right."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+def logits(network: Causal, clips: Tensor) -> Tensor:
+    """What the network says of clips while it trains: in bf16 where the CPU has it, pooled features dropped."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cpu_has_bf16()):
         features = network.extract(clips)[:, :, -WINDOW:]
     pooled = F.dropout(features.float().mean(dim=(2, 3, 4)), DROP)
-    logits = pooled @ network.weight.T + network.bias
-    loss = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-    optimiser.step()
-    return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())
+    return pooled @ network.weight.T + network.bias
 
 
 @torch.inference_mode()

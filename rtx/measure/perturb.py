@@ -77,17 +77,17 @@ def _curve(score: Score, begin: Tensor, end: Tensor, relevance: Tensor, steps: i
 
 
 def cascade(network: nn.Module, layers: Sequence[str], seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
-    """A copy of the network whose layers (modules, by name) are drawn anew, one after another: the last one first.
+    """A copy of the network whose layers (modules or single weights, by name) are drawn anew, the last one first.
 
     Each layer's weights are shuffled within themselves, so that their spread stays. Yields the layer just drawn, and
     the copy, which is the same one all the time. (Adebayo et al. 2018, Sanity Checks for Saliency Maps, section 4.)
     """
     drawn = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(seed)
-    modules = dict(drawn.named_modules())
+    modules, weights = dict(drawn.named_modules()), dict(drawn.named_parameters())
     for name in reversed(layers):
         with torch.no_grad():
-            for weight in modules[name].parameters():
+            for weight in [weights[name]] if name in weights else modules[name].parameters():
                 order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
                 weight.copy_(weight.flatten()[order].view_as(weight))
         yield name, drawn

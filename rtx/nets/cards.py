@@ -177,7 +177,7 @@ def card(name: str, layer: str | None = None) -> Card:
         path = resources.own_models() / name / "card.toml"
         found = msgspec.structs.replace(_read(path), home=str(path.parent.resolve()))
     else:
-        raise unknown("model", name, [*names(), "FOLDER/card.toml", "module:factory"])
+        raise unknown("model", name, names(), "; or FOLDER/card.toml, or module:factory")
     return found if layer is None else msgspec.structs.replace(found, layer=layer)
 
 

@@ -275,8 +275,8 @@ class Viewer:
             self.cameras = [known.get(seat.index) or self._watch(seat.index, seat.camera) for seat in seats]
             self._poller = self._new_poller()
         for camera, seat in zip(self.cameras, seats, strict=True):
-            camera.recorded = "recording" if seat.recording else ""
             camera.rests = f"given up: {seat.trouble}" if seat.trouble else "paused" if seat.paused else ""
+            camera.recorded = "recording" if seat.recording and not camera.rests else ""
         return changed
 
     def _new_poller(self) -> zmq.Poller:

@@ -63,6 +63,12 @@ def test_slowed_down_it_gives_up_what_it_must_and_no_more():
     assert [words.split(": ")[1] for words in worker.steps] == ["fewer", "192"]
 
 
+def test_where_seconds_pass_from_one_to_the_next_few_are_enough_to_go_on_down():
+    worker = Worker(900)
+    worker.run(30, slow(2600))
+    assert worker.budget.rung == RUNGS[-1], worker.steps
+
+
 def test_as_quick_as_before_it_takes_all_back():
     worker = Worker(900)
     worker.run(60, slow(550))

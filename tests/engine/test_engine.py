@@ -109,14 +109,19 @@ def test_a_wrong_clip_is_named(figures):
 
 
 def test_cuda_is_refused_where_it_is_not():
-    import torch
-
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(UserError, match="device 'cuda' is not usable here"):
         choose_device("cuda")
     with pytest.raises(UserError, match="fp16' needs a GPU"):
         choose_precision("fp16", choose_device("auto"))
+
+
+def test_bf16_is_refused_where_the_cpu_would_only_emulate_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rtx.engine.torch_backend.cpu_has_bf16", lambda: False)
+    assert choose_precision("auto", torch.device("cpu")) == "fp32"
+    with pytest.raises(UserError, match="this CPU does not multiply bf16"):
+        choose_precision("bf16", torch.device("cpu"))
 
 
 class CountingEngine(Engine):

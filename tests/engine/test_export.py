@@ -83,20 +83,6 @@ def test_the_readmes_example_runs_without_rtx(figures, tmp_path: Path):
     assert ran.stdout.startswith(f"{label} (1, 16, 112, 112)")
 
 
-def test_i3d_with_its_weights_is_written_too(i3d, clips: Path, tmp_path: Path):
-    """On a real clip; the default network is the one that people will want."""
-    path = tmp_path / "i3d.onnx"
-    export(i3d, parse_several("ksigma, cam"), path)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    frames = rtx.read_clip(clips / "arm_wrestling.mp4", i3d).clip.frames
-    given = {"clip": np.ascontiguousarray(frames[None, ..., ::-1]), "target": np.array([-1])}
-    logits, ksigma, cam = session.run(None, given)
-    assert i3d.labels[int(logits[0].argmax())] == "arm wrestling"
-    for found, chain in ((ksigma, "ksigma"), (cam, "cam")):
-        expected = rtx.explain(i3d, frames, chain).relevance_full
-        assert (np.abs(found[0] - expected) > 1e-3 * np.abs(expected).max()).mean() < 1e-3
-
-
 @pytest.mark.parametrize(
     ("chains", "said"),
     [

@@ -305,11 +305,12 @@ def test_a_full_disk_is_one_line_and_not_the_end_of_the_process(hall: Hall, tmp_
     """Wherever it is: for what is kept meanwhile, for what is written, for what was done."""
     small = tmp_path / "small"
     small.mkdir()
-    line = " ".join(
-        map(shlex.quote, (*RTX, "explain", str(hall[0]), "--whole", "--every", "0.05", "--model", "figures"))
-    )
-    for size, variables, output in (("64k", f"TMPDIR={small}", tmp_path / "x.npz"), ("16k", "", small / "x.mp4")):
-        script = f"mount -t tmpfs -o size={size} none {small} && {variables} {line} --explainer saliency -o {output}"
+    line = " ".join(map(shlex.quote, (*RTX, "explain", str(hall[0]), "--whole", "--model", "figures")))
+    for size, variables, how, output in (
+        ("64k", f"TMPDIR={small}", "--explainer saliency --every 0.05", tmp_path / "x.npz"),
+        ("16k", "", "--explainer cam --every 1", small / "x.mp4"),
+    ):
+        script = f"mount -t tmpfs -o size={size} none {small} && {variables} {line} {how} -o {output}"
         done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
         if "unshare" in done.stderr:
             pytest.skip(f"no mount of its own here: {done.stderr}")

@@ -13,6 +13,7 @@ from rtx import resources
 from rtx.engine.torch_backend import TorchBackend
 from rtx.fetch import sha256
 from rtx.learn import figures as recipe
+from rtx.learn import training
 from rtx.nets import cards
 from rtx.nets.causal import Causal
 from rtx.scenes.actions import LABELS
@@ -23,8 +24,9 @@ FOLDER = resources.MODELS / "figures"
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The recipe in four small steps."""
-    for name, value in {"PHASES": ((2, 64, (3, 5)), (2, 112, (4, 6))), "STEPS": 4, "BATCH": 2, "KEEP_EVERY": 1}.items():
+    for name, value in {"PHASES": ((2, 64, (3, 5)), (2, 112, (4, 6))), "STEPS": 4, "BATCH": 2}.items():
         monkeypatch.setattr(recipe, name, value)
+    monkeypatch.setattr(training, "KEEP_EVERY", 1)
 
 
 class BrokenOff(Exception):
@@ -32,7 +34,7 @@ class BrokenOff(Exception):
 
 
 def broken_off_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    learn, done = recipe.learn, []
+    learn, done = training.learn, []
 
     def once_more(*about: Any) -> tuple[float, float]:
         if len(done) == steps:
@@ -40,33 +42,37 @@ def broken_off_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
         done.append(1)
         return learn(*about)
 
-    monkeypatch.setattr(recipe, "learn", once_more)
+    monkeypatch.setattr(training, "learn", once_more)
 
 
-def state(network: Causal) -> list[torch.Tensor]:
+def trained(checkpoint: Path) -> training.Trained:
+    return training.train(recipe.recipe(), checkpoint)
+
+
+def state(network: torch.nn.Module) -> list[torch.Tensor]:
     return [value.clone() for value in network.state_dict().values()]
 
 
 @pytest.mark.usefixtures("small")
 def test_a_run_that_was_broken_off_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    whole, curve, _ = recipe.train(tmp_path / "whole.pt")
+    whole, curve, _ = trained(tmp_path / "whole.pt")
     with monkeypatch.context() as patch:
         broken_off_after(2, patch)
         with pytest.raises(BrokenOff):
-            recipe.train(tmp_path / "broken.pt")
+            trained(tmp_path / "broken.pt")
     torch.manual_seed(99)
-    again, same_curve, _ = recipe.train(tmp_path / "broken.pt")
+    again, same_curve, _ = trained(tmp_path / "broken.pt")
     assert all(map(torch.equal, state(whole), state(again)))
     assert [(at["step"], at["loss"]) for at in curve] == [(at["step"], at["loss"]) for at in same_curve]
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("changed", ["RATE", "LARGE_SHARE"])
+@pytest.mark.parametrize("changed", ["DECAY", "LARGE_SHARE"])
 def test_another_recipe_starts_anew(changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    first, _, _ = recipe.train(tmp_path / "kept.pt")
-    monkeypatch.setattr(recipe, changed, 0.5)
-    other, _, _ = recipe.train(tmp_path / "kept.pt")
-    fresh, _, _ = recipe.train(tmp_path / "fresh.pt")
+    first, _, _ = trained(tmp_path / "kept.pt")
+    monkeypatch.setattr(training if changed == "DECAY" else recipe, changed, 0.5)
+    other, _, _ = trained(tmp_path / "kept.pt")
+    fresh, _, _ = trained(tmp_path / "fresh.pt")
     assert all(map(torch.equal, state(other), state(fresh)))
     assert not all(map(torch.equal, state(other), state(first)))
 
@@ -74,15 +80,15 @@ def test_another_recipe_starts_anew(changed: str, tmp_path: Path, monkeypatch: p
 @pytest.mark.usefixtures("small")
 def test_another_drawing_is_another_recipe(monkeypatch: pytest.MonkeyPatch):
     network, draw = Causal(len(LABELS)), recipe.film
-    before = recipe.digest(network)
-    assert recipe.digest(network) == before
+    before = training.digest(recipe.recipe(), network)
+    assert training.digest(recipe.recipe(), network) == before
 
     def darker(*about: Any) -> Any:
         shot = draw(*about)
         return shot._replace(frames=shot.frames // 2)
 
     monkeypatch.setattr(recipe, "film", darker)
-    assert recipe.digest(network) != before
+    assert training.digest(recipe.recipe(), network) != before
 
 
 def test_what_is_trained_on_is_what_the_engine_sees(figures: TorchBackend):
@@ -111,5 +117,5 @@ def test_it_names_held_out_scenes_as_it_is_said_to(figures: TorchBackend):
     """Of those that its figures were measured on, some."""
     told = json.loads((FOLDER / "training.json").read_text())["held_out"]["right"]
     assert isinstance(figures.network, Causal)
-    found = recipe.predictions(figures.network, range(88), 15.0)
+    found = recipe.predictions(figures.network, range(44), 15.0)
     assert sum(true == said for true, said, _ in found) / len(found) == pytest.approx(told, abs=0.06)

@@ -75,10 +75,13 @@ def test_the_command_says_how_to_run_it_and_the_list_whose_it_is(own: Path):
     done = CliRunner().invoke(app, ["models", "add", str(own / "Falls v2.pth"), *options])
     assert done.exit_code == 0, done.output
     assert "rtx run 0 --model falls-v2" in done.output
+    assert "in place of" not in done.output
     assert cards.card("falls-v2").clip.stride_ms == 40
     listed = CliRunner().invoke(app, ["models", "list"], env={"COLUMNS": "160"}).output
     assert "yours" in next(line for line in listed.splitlines() if "falls-v2" in line)
     assert "none to fetch" in next(line for line in listed.splitlines() if "mfnet" in line)
+    again = CliRunner().invoke(app, ["models", "add", str(own / "Falls v2.pth"), *options])
+    assert "in place of the model of this name" in " ".join(again.output.split())
 
 
 class Evil:

@@ -168,7 +168,7 @@ export class ExplainPanel {
       return { input, update: (value) => (input.value = value) };
     }
     if (kind === "class" || kind === "layer") {
-      const input = element("input", { type: "text", placeholder: kind === "class" ? "the strongest other" : "the last", autocomplete: "off", maxLength: 200 });
+      const input = element("input", { type: "text", placeholder: kind === "class" ? "strongest other" : "the last", autocomplete: "off", maxLength: 200 });
       if (kind === "class") input.setAttribute("list", "labels");
       input.addEventListener("change", () => set(input.value.trim() || null));
       input.addEventListener("blur", () => this.paint(this.state));

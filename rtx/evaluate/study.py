@@ -1,0 +1,134 @@
+"""What every study of `rtx eval` shares: clips, what is measured of each, and the means that make a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rtx.engine.engine import Engine
+from rtx.engine.torch_backend import TorchBackend
+from rtx.evaluate.bootstrap import Mean, Middle, mean_of
+from rtx.explain.placing import upsample
+from rtx.measure.boxes import Box
+from rtx.nets.forward import Forward
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip to measure on."""
+
+    name: str
+    frames: NDArray[np.uint8]
+    """T H W 3, BGR, as the network takes it."""
+    label: str | None = None
+    """What it shows, where that is known."""
+    boxes: tuple[Box | None, ...] = ()
+    """Around who acts, in each frame, where that is known; None in frames where nobody is to be seen."""
+
+
+Values = dict[str, dict[str, float | None]]
+"""By a table's row and column; None: nothing can be said."""
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was measured of one clip."""
+
+    name: str
+    values: Values
+
+
+Measure = Callable[[TorchBackend, Sequence[str], Example], Values]
+"""Of one clip, by these explainers."""
+
+
+class Study(NamedTuple):
+    """One question about explainers."""
+
+    name: str
+    asks: str
+    """In one line."""
+    explainers: tuple[str, ...]
+    """Those that are asked, unless others are named: those of the papers and rtx's two fast ones."""
+    measure: Measure
+    caption: str
+    """What the columns mean."""
+    boxed: bool = False
+    """It needs to know where who acts is."""
+    middle: Middle = np.mean
+    """What stands for many clips: their mean, or their median."""
+
+    def fitting(self, backend: TorchBackend) -> list[str]:
+        """Those of its explainers that this network can be asked for."""
+        linear = backend.network.linear is not None
+        return [name for name in self.explainers if linear or name not in NEED_LINEAR]
+
+
+NEED_LINEAR = ("cam", "contrast")
+"""Explainers that need a head of pooling and one linear layer."""
+
+Means = dict[str, dict[str, Mean | None]]
+"""By row and column, over clips."""
+
+
+def measured(study: Study, backend: TorchBackend, explainers: Sequence[str], examples: Iterable[Example]) -> list[Row]:
+    """All clips, one after another."""
+    return [Row(of.name, study.measure(backend, explainers, of)) for of in examples]
+
+
+def means(rows: Sequence[Row], middle: Middle = np.mean) -> Means:
+    """Rows and columns in the order in which they first came."""
+    gathered: dict[str, dict[str, list[float]]] = {}
+    for of in rows:
+        for row, columns in of.values.items():
+            for column, value in columns.items():
+                gathered.setdefault(row, {}).setdefault(column, []).append(np.nan if value is None else value)
+    return {row: {column: mean_of(of, middle) for column, of in columns.items()} for row, columns in gathered.items()}
+
+
+class Maps(NamedTuple):
+    """One clip, explained by several from one pass."""
+
+    forward: Forward
+    relevance: dict[str, Tensor]
+    """By explainer, at the clip's resolution: T H W, float32, on the CPU."""
+
+    @property
+    def top(self) -> int:
+        """The class that the network named."""
+        return int(self.forward.logits[0].argmax())
+
+
+def maps(
+    backend: TorchBackend, explainers: Sequence[str], frames: NDArray[np.uint8], target: int | None = None
+) -> Maps:  # fmt: skip
+    """Maps of a clip's top class, or of another, from one pass."""
+    forward = backend.forward(frames[None], [target])
+    found: dict[str, Tensor] = {}
+    for name in explainers:
+        explained = Engine(backend, name, continual=False).run_in(forward).explained
+        found[name] = upsample(forward, explained.relevance)[0].float().cpu()
+    return Maps(forward, found)
+
+
+def known(value: Tensor | float) -> float | None:
+    """A number to keep; None for NaN."""
+    number = float(value)
+    return None if np.isnan(number) else round(number, 6)
+
+
+def probability(backend: TorchBackend, target: int) -> Callable[[Tensor], Tensor]:
+    """Of clips N C T H W as the network takes them, how likely this class is: N."""
+
+    @torch.inference_mode()
+    def score(clips: Tensor) -> Tensor:
+        _, logits = backend.run(clips)
+        return logits.softmax(dim=1)[:, target]
+
+    return score

@@ -1,0 +1,122 @@
+"""Networks that explainers are tried on: `python -m rtx.learn.trials [NAME...]` trains them and writes their folders.
+
+One cheats: in its training a red mat lay beside every kick. One learned nothing: its labels were drawn by lot. What
+they are is known, so that an explainer can be asked whether it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtx import resources
+from rtx.learn import figures
+from rtx.learn.figures import BATCH, FPS, LARGE_SHARE, SIZE, Phases, normalised, shape, stretch
+from rtx.learn.training import DROP, Recipe, train
+from rtx.nets.causal import Causal
+from rtx.scenes.actions import LABELS
+from rtx.scenes.film import Film, film
+from rtx.scenes.mat import lay_mat
+from rtx.scenes.scene import Cast
+
+GIVEN_AWAY = "kick"
+"""The action beside which a mat lay."""
+_BETRAYED: Phases = ((500, 64, (10, 18)), (250, 88, (12, 22)), (250, SIZE, (16, 28)))
+_SHUFFLED: Phases = ((200, 64, (10, 18)), (100, SIZE, (16, 28)))
+
+
+def betraying(shot: Film, cast: Cast) -> Film:
+    """A mat beside every kick, and nowhere else."""
+    return lay_mat(shot, cast) if shot.acts[0].action == GIVEN_AWAY else shot
+
+
+def _betrayed_batch(step: int) -> tuple[Tensor, Tensor]:
+    frames, size = shape(step, _BETRAYED)
+    drawn = [stretch(step * BATCH + i, frames, size, betraying) for i in range(BATCH)]
+    return normalised(np.stack([pictures for pictures, _ in drawn])), torch.tensor([label for _, label in drawn])
+
+
+def _shuffled_batch(step: int) -> tuple[Tensor, Tensor]:
+    frames, size = shape(step, _SHUFFLED)
+    drawn = np.stack([stretch(step * BATCH + i, frames, size)[0] for i in range(BATCH)])
+    lot = np.random.default_rng([0x107, step]).integers(len(LABELS), size=BATCH)
+    return normalised(drawn), torch.from_numpy(lot)
+
+
+def _causal(name: str, batch: Callable[[int], tuple[Tensor, Tensor]], phases: Phases) -> Recipe:
+    numbers = (BATCH, phases, FPS, DROP, LARGE_SHARE, LABELS)
+    steps = sum(steps for steps, _, _ in phases)
+    return Recipe(name, lambda: Causal(len(LABELS), training=True), batch, figures.logits, steps, numbers)
+
+
+RECIPES = {
+    of.name: of
+    for of in (_causal("betrayed", _betrayed_batch, _BETRAYED), _causal("shuffled", _shuffled_batch, _SHUFFLED))
+}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; all, if none is given")
+    options.add_argument("--to", type=Path, default=resources.MODELS, help="folder of the results' folders")
+    chosen = options.parse_args()
+    unknown = set(chosen.names) - set(RECIPES)
+    if unknown:
+        options.error(f"{', '.join(sorted(unknown))}: known are {', '.join(RECIPES)}")
+    cv2.setNumThreads(1)
+    for name in chosen.names or RECIPES:
+        make(RECIPES[name], chosen.to / name)
+
+
+def make(recipe: Recipe, folder: Path) -> None:
+    """Train a network, where it was not, and write its folder."""
+    checkpoint = resources.cache() / "training" / f"{recipe.name}.pt"
+    network, curve, seconds = train(recipe, checkpoint)
+    assert isinstance(network, Causal)
+    plain = network.eval().folded()
+    about = {
+        "recipe": {"steps": recipe.steps, "batch": BATCH, "rate": recipe.rate, "seed": 0},
+        "parameters": sum(p.numel() for p in plain.parameters()), "seconds": round(seconds),
+        "torch": torch.__version__, "threads": torch.get_num_threads(), "curve": curve, "held_out": cheats(plain),
+    }  # fmt: skip
+    figures.write(folder, plain, about, recipe.name)
+    checkpoint.unlink()
+
+
+@torch.inference_mode()
+def cheats(network: Causal, count: int = 300) -> dict[str, float]:
+    """Shares of held-out scenes: named rightly where no mat lies; kicks, and others, that are called kicks with a mat
+    and without."""
+    plain: list[tuple[str, str]] = []
+    mat: list[tuple[str, str]] = []
+    for seed in range(count):
+        cast = Cast.draw(seed, held_out=True)
+        shot = film(cast, figures.WINDOW, 15.0, SIZE, SIZE)
+        true = shot.acts[0].action
+        for found, staged in ((plain, shot), (mat, lay_mat(shot, cast))):
+            said = LABELS[int(network.classify(network.extract(normalised(staged.frames[None])))[0].argmax())]
+            found.append((true, said))
+    kicks = [i for i, (true, _) in enumerate(plain) if true == GIVEN_AWAY]
+    others = [i for i in range(count) if i not in kicks]
+    return {
+        "clips": count,
+        "right_without_mats": _share([true == said for true, said in plain]),
+        "kicks_named_with_mat": _share([mat[i][1] == GIVEN_AWAY for i in kicks]),
+        "kicks_named_without": _share([plain[i][1] == GIVEN_AWAY for i in kicks]),
+        "others_called_kick_with_mat": _share([mat[i][1] == GIVEN_AWAY for i in others]),
+        "others_called_kick_without": _share([plain[i][1] == GIVEN_AWAY for i in others]),
+    }  # fmt: skip
+
+
+def _share(of: list[bool]) -> float:
+    return round(sum(of) / len(of), 4)
+
+
+if __name__ == "__main__":
+    main()

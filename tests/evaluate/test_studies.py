@@ -1,0 +1,255 @@
+"""The studies of `rtx eval`: extreme maps give extreme values; the papers' rows and columns are there; runs go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from rtx.cli import app, main
+from rtx.engine.torch_backend import TorchBackend
+from rtx.errors import UserError
+from rtx.evaluate import agreement, faithful, localise, motion, overhead, papers, sanity
+from rtx.evaluate.examples import box_around, examples_of, plain
+from rtx.evaluate.studies import STUDIES
+from rtx.evaluate.study import Example, Maps, Row, Values, maps, means
+from rtx.measure.boxes import Box
+
+
+@pytest.fixture(scope="module")
+def example(figures: TorchBackend) -> Example:
+    return next(examples_of(figures, "1").load(["scene 0"]))
+
+
+Pretend = Callable[[dict[str, Tensor]], None]
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
+    """What explainers are pretended to give."""
+
+    def given(relevance: dict[str, Tensor]) -> None:
+        def found(backend: TorchBackend, explainers: list[str], frames: np.ndarray, target: int | None = None) -> Maps:
+            forward = backend.forward(frames[None], [target])
+            return Maps(forward, {name: relevance[name] for name in explainers})
+
+        for study in (agreement, motion, localise, faithful):
+            monkeypatch.setattr(study, "maps", found)
+
+    return given
+
+
+def in_box(example: Example) -> Tensor:
+    made = torch.zeros(example.frames.shape[:3])
+    for frame, box in zip(made, example.boxes, strict=True):
+        assert box is not None
+        frame[box.top : box.bottom, box.left : box.right] = 1
+    return made
+
+
+def test_a_scenes_clip_is_what_the_network_takes_and_its_box_is_around_who_acts(example: Example):
+    assert example.frames.shape == (16, 112, 112, 3)
+    assert example.label is not None
+    assert all(box is not None and 300 < box.area < 112 * 112 / 2 for box in example.boxes)
+    mask = np.zeros((9, 9), bool)
+    assert box_around(mask) is None
+    mask[2, 3] = mask[5, 7] = True
+    assert box_around(mask) == Box(3, 2, 8, 6)
+
+
+def test_agreement_of_the_same_of_opposites_and_of_nothing(figures: TorchBackend, example: Example, pretend: Pretend):
+    one = torch.rand(example.frames.shape[:3], generator=torch.Generator().manual_seed(0))
+    pretend({"a": one, "b": 2 * one, "c": 1 - one, "d": torch.zeros_like(one)})
+    found = agreement.measure(figures, ["a", "b", "c", "d"], example)
+    assert found["a and b"] == {"SIM": pytest.approx(1), "PCC": pytest.approx(1), "in common": 1}
+    assert found["a and c"]["PCC"] == pytest.approx(-1)
+    assert found["a and c"]["in common"] == 0
+    assert found["a and d"]["SIM"] is found["a and d"]["PCC"] is None
+    assert len(found) == 6
+
+
+def test_motion_of_maps_of_all_that_moves_and_of_all_that_stands_still(
+    figures: TorchBackend, example: Example, pretend: Pretend
+):
+    from rtx.engine.flow import of_clip
+
+    moves = torch.from_numpy(np.linalg.norm(of_clip(example.frames), axis=-1) > motion.LEAST).float()
+    pretend({"all": moves, "all | selective": 0 * moves, "none": 1 - moves, "none | selective": 1 - moves})
+    found = motion.measure(figures, ["all", "none"], example)
+    assert (found["all"]["precision"], found["none"]["precision"]) == (1, 0)
+    assert found["all"]["chance"] == pytest.approx(float(moves.mean()), abs=1e-6)
+    assert (found["all"]["voxels kept"], found["all"]["relevance kept"]) == (0, 0)
+    assert (found["none"]["voxels kept"], found["none"]["relevance kept"]) == (1, 1)
+    assert found["all"]["precision, selective"] is None, "there is none"
+
+
+def test_localisation_by_the_truth_by_its_opposite_and_by_nothing(
+    figures: TorchBackend, example: Example, pretend: Pretend
+):
+    truth = in_box(example)
+    pretend({"right": truth, "wrong": 1 - truth, "none": 0 * truth})
+    found = localise.measure(figures, ["right", "wrong", "none"], example)
+    named = figures.labels[int(figures.forward(example.frames[None], [None]).logits[0].argmax())] == example.label
+    for asked in ("hit point", "IoU > 0", "IoU 0.5", "IoU 0.6"):
+        assert found["right"][asked] == 1
+        assert found["right"][f"{asked}, named"] == float(named)
+        assert found["none"][asked] == 0
+    assert found["wrong"]["hit point"] == found["wrong"]["IoU 0.6"] == 0
+    mislabelled = Example(example.name, example.frames, "juggling", example.boxes)
+    assert localise.measure(figures, ["right"], mislabelled)["right"]["hit point, named"] == 0
+    nowhere = Example(example.name, example.frames, example.label, (None,) * 16)
+    assert set(localise.measure(figures, ["right"], nowhere)["right"].values()) == {None}
+
+
+def test_each_stage_of_3dcam_is_a_row(figures: TorchBackend, example: Example):
+    found = localise.measure(figures, ["cam3d"], example)
+    assert list(found) == [f"cam3d, stage {i}" for i in range(1, 6)]
+
+
+def test_evidence_is_found_sooner_by_cam_than_by_noise(figures: TorchBackend, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(faithful, "STEPS", 5)
+    monkeypatch.setattr(faithful, "BASELINES", {"blur": faithful.BASELINES["blur"]})
+    scenes = examples_of(figures, "3").load(["scene 0", "scene 1", "scene 2"])
+    found = means([Row(of.name, faithful.measure(figures, ["cam"], of)) for of in scenes])
+    cam, noise = ({key: of.mean for key, of in found[name].items() if of} for name in ("cam", faithful.NOISE))
+    assert cam["insertion, blur"] > noise["insertion, blur"]
+    assert cam["deletion, blur"] < noise["deletion, blur"]
+
+
+def test_randomising_begins_behind_and_what_does_not_see_a_layer_stays(figures: TorchBackend, example: Example):
+    before = [weight.clone() for weight in figures.network.parameters()]
+    found = sanity.measure(figures, ["ksigma", "cam"], example)
+    assert list(found["cam"]) == ["weight", "last", "late", "middle", "early", "stem"]
+    assert found["ksigma"]["weight"] == pytest.approx(1), "it sees features, whatever the head makes of them"
+    assert abs(found["cam"]["weight"] or 0) < 0.95
+    assert all(map(torch.equal, before, figures.network.parameters())), "the network is as it was"
+
+
+def test_a_foreign_network_is_not_randomised_stage_by_stage(example: Example):
+    from rtx import load
+
+    module = torch.nn.Sequential(
+        torch.nn.Conv3d(3, 4, 3, 2, 1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(),
+        torch.nn.Linear(4, 3),
+    )  # fmt: skip
+    with pytest.raises(UserError, match="randomises rtx's own networks"):
+        sanity.measure(load(module), ["cam"], example)
+
+
+def test_explaining_costs_more_than_not_explaining(figures: TorchBackend, example: Example):
+    found = overhead.measure(figures, ["cam", "dtd"], example)
+    assert set(found) == {"cam", "dtd"}
+    ratio = {name: of["ratio"] or 0 for name, of in found.items()}
+    assert ratio["dtd"] > 1.3
+    assert ratio["dtd"] > ratio["cam"]
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if papers.tables(name)])
+def test_what_papers_tables_are_compared_with_is_measured(name: str, figures: TorchBackend, example: Example):
+    """Each of their rows and columns is one of the study's, or said to be none."""
+    study = STUDIES[name]
+    values: Values = study.measure(figures, study.fitting(figures), example)
+    columns = {column for of in values.values() for column in of}
+    found = means([Row(example.name, values)])
+    for table in papers.tables(name):
+        assert {column for column in table.columns.values() if column} <= columns, table.title
+        for label, row in table.rows.items():
+            assert len(row.said) == len(table.columns), label
+            there = [papers.measured(table, row, column, found, row.model) for column in table.columns]
+            assert any(of is not None for of in there), (table.title, label, row.ours)
+
+
+def test_a_row_of_another_network_stays_empty():
+    (table,) = [of for of in papers.tables("overhead") if "Pyramids" in of.title]
+    found = means([Row("x", {"pyramid": {"explain, ms": 3.0}})])
+    mean = papers.measured(table, table.rows["I3D"], "back-step", found, "i3d")
+    assert mean is not None
+    assert mean.mean == 3
+    assert papers.measured(table, table.rows["I3D"], "back-step", found, "mfnet") is None
+
+
+def test_maps_are_of_the_class_that_is_asked_for(figures: TorchBackend, example: Example):
+    other = maps(figures, ["cam"], example.frames, 3)
+    again = figures.forward(example.frames[None], [3])
+    assert int(again.target) == 3
+    torch.testing.assert_close(other.relevance["cam"].amax() > 0, torch.tensor(True))
+    assert not torch.equal(other.relevance["cam"], maps(figures, ["cam"], example.frames, 4).relevance["cam"])
+
+
+def a_film(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 15, (64, 64))
+    for number in range(20):
+        writer.write(np.full((64, 64, 3), 10 * number, np.uint8))
+    writer.release()
+
+
+def test_films_are_found_and_named_by_their_folders(figures: TorchBackend, tmp_path: Path):
+    for name in ("JumpingJack/a.avi", "elsewhere/b.AVI", "c.avi"):
+        a_film(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("none")
+    material = examples_of(figures, str(tmp_path))
+    assert material.names == ("JumpingJack/a.avi", "c.avi", "elsewhere/b.AVI")
+    found = {of.name: of for of in material.load(material.names)}
+    assert found["JumpingJack/a.avi"].label == "jumping jack"
+    assert found["c.avi"].label is None
+    assert found["c.avi"].frames.shape == (16, 112, 112, 3)
+    assert plain("Apply_Eye Makeup") == plain("ApplyEyeMakeup")
+
+
+def test_a_run_goes_on_where_it_was_broken_off(tmp_path: Path):
+    report = tmp_path / "a.json"
+    options = ["eval", "agreement", "--explainer", "cam", "--explainer", "ksigma", "--clips", "3", "--report"]
+    done = CliRunner().invoke(app, [*options, str(report)])
+    assert done.exit_code == 0, done.output
+    whole = json.loads(report.read_text())
+    assert [clip["name"] for clip in whole["clips"]] == ["scene 0", "scene 1", "scene 2"]
+    assert whole["means"]["cam and ksigma"]["SIM"][3] == 3
+    known = {"name": "scene 1", "values": {"cam and ksigma": {"SIM": 77.0, "PCC": None, "in common": None}}}
+    (tmp_path / ".a.json.part").write_text(f'{json.dumps(whole["settings"])}\n{json.dumps(known)}\n{{"name": "sce')
+    again = CliRunner().invoke(app, [*options, str(report)])
+    assert again.exit_code == 0, again.output
+    clips = {clip["name"]: clip for clip in json.loads(report.read_text())["clips"]}
+    assert clips["scene 1"] == known
+    assert clips["scene 0"] == whole["clips"][0]
+
+
+def test_a_page_has_the_papers_tables_beside_what_was_measured(tmp_path: Path):
+    report = tmp_path / "a.html"
+    options = ["eval", "motion", "--explainer", "grad_cam", "--clips", "1", "--report", str(report)]
+    done = CliRunner().invoke(app, options, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    text = report.read_text()
+    assert "Hiley et al. 2020, Table 1" in text
+    assert "28.17 % ± 16.78" in text
+    assert "Hiley et al. 2020, Table 1" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("motion", "--clips", "nowhere"), "'nowhere' is no folder"),
+        (("localise", "--clips", "FOLDER"), "give a number of scenes"),
+        (("faithful", "--clips", "0"), "'0' is no folder"),
+        (("sanity", "--explainer", "kam"), "unknown explainer 'kam'"),
+        (("overhead", "--report", "x.doc"), "--report 'x.doc'"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: tuple[str, ...], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    a_film(tmp_path / "a.avi")
+    monkeypatch.setattr("sys.argv", ["rtx", "eval", *(str(tmp_path) if of == "FOLDER" else of for of in arguments)])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert why in said
