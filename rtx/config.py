@@ -65,6 +65,8 @@ class Worker(_Struct, frozen=True):
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
     threads: PositiveInt | None = None
+    faithfulness: bool = True
+    """Measure in a fortieth of the time, at most, whether the score depends on where the heat is."""
 
 
 class Page(_Struct, frozen=True):

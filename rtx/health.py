@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import zmq
 
 from rtx.clock import NS_PER_S, now
 from rtx.link.sockets import Sockets
+from rtx.link.wire import Faithfulness
 from rtx.roster import Seat
 
 FRESH_S = 5.0
@@ -76,3 +78,14 @@ class HealthReader:
     def newest(self) -> Health | None:
         """None while nothing is known."""
         return self._newest if now() - self._heard < FRESH_S * NS_PER_S else None
+
+
+def faithfulness_of(facts: Mapping[str, str]) -> dict[str, Faithfulness]:
+    """By camera, what a worker's facts say of it."""
+    found = {}
+    for name, said in facts.items():
+        kind, at, camera = name.partition("@")
+        if at and kind == "faithfulness":
+            hottest, elsewhere, clips = said.split()
+            found[camera] = Faithfulness(float(hottest), float(elsewhere), int(clips))
+    return found

@@ -8,6 +8,8 @@ import msgspec
 from rich.table import Table
 
 from rtx.clock import NS_PER_S, now
+from rtx.health import faithfulness_of
+from rtx.link.wire import Faithfulness
 from rtx.measure.ages import Ages, Summary
 from rtx.redact import redact
 from rtx.supervise import Child, Supervisor
@@ -77,6 +79,10 @@ class RunReport(msgspec.Struct, frozen=True):
     states: dict[str, str]
     truth: TruthReport | None
     """Of drawn sources."""
+    faithfulness: dict[str, Faithfulness]
+    """By camera, where it was measured."""
+    faithfulness_passes: int
+    """Passes that went into that; each takes the place of a clip."""
 
 
 def summarise(run: Supervisor) -> RunReport:
@@ -134,6 +140,7 @@ def summarise(run: Supervisor) -> RunReport:
         rss_mb={child.name: round(child.status.rss_mb, 1) for child in run.children if child.status},
         states={child.name: redact(child.state) for child in run.children},
         truth=_truth({name: total("display", f"truth_{name}") for name in _TRUTH}),
+        faithfulness=faithfulness_of(facts), faithfulness_passes=total("worker", "faithfulness_passes"),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from rtx.cli import app, main
 from rtx.errors import UserError
 from rtx.show.sinks import Mp4
-from tests.running import COMMAND, HALL, SMALL, Running
+from tests.running import COMMAND, SMALL, Running
 from tests.waiting import until
 
 PASSWORD = "geheim"
@@ -355,32 +355,6 @@ def test_a_class_blind_explanation_has_no_target(clips: Path):
     about = json.loads(rtx("explain", film, "--json", "--explainer", "ksigma", "--at", "4", "--model", "figures"))
     assert about["target"] is None
     assert about["at_s"] == pytest.approx(4, abs=0.05)
-
-
-REPORTED = {
-    "model", "explainer", "device", "backend", "precision", "seconds", "captured", "shown", "display_fps",
-    "explained_per_s", "ages_ms", "deadline_misses", "drops", "restarts", "cpu_ms_per_frame", "rss_mb",
-}  # fmt: skip
-
-
-def test_a_report_for_machines():
-    """Together with --seconds, and with what is said meanwhile."""
-    with Running("run", HALL, "--show", "none", "--seconds", "11", report=True) as run:
-        assert run.end(40) == 0
-        about = run.report
-        assert run.err == ""
-        assert run.leftovers() == []
-    assert set(about) >= REPORTED
-    for age in ("pickup", "heatmap", "misalignment"):
-        assert set(about["ages_ms"][age]) >= {"p50", "p95", "p99", "max", "n"}
-    assert 11 <= about["seconds"] < 20
-    assert about["captured"] >= about["shown"] > 50
-    assert about["explained_per_s"] > 0
-    assert about["precision"] in ("fp32", "bf16")
-    processes = {"worker", "display", "grabber camera"}
-    assert set(about["restarts"]) == set(about["cpu_ms_per_frame"]) == set(about["rss_mb"]) == processes
-    assert set(about["restarts"].values()) == {0}
-    assert all(isinstance(count, int) for count in about["drops"].values())
 
 
 def spoken(run: Running) -> str:

@@ -94,6 +94,7 @@ for _name, _asks in {
     "faithful": "Does the score depend on what maps call relevant?",
     "sanity": "Do maps depend on what the network has learned?",
     "overhead": "What does explaining cost?",
+    "cheat": "Does an explainer catch a network that knows a kick by a red mat?",
 }.items():
     study(_name, _asks)
 
@@ -113,7 +114,7 @@ def _run(study: Study, model: str, explainer: list[str] | None, clips: str, repo
     explainers = explainer or study.fitting(backend)
     for name in explainers:
         chain_for(name, None, backend.labels)
-    material = examples_of(backend, clips, study.boxed)
+    material = examples_of(backend, clips, study.boxed, study.scene)
     settings = {"study": study.name, "model": backend.card.name, "explainers": list(explainers), "of": material.says,
                 "clips": list(material.names)}  # fmt: skip
     rows = _Rows(report, settings, Row)

@@ -18,6 +18,7 @@ import zmq
 from rtx.clock import NS_PER_S, ms, now
 from rtx.config import Camera, Pipeline
 from rtx.engine.engine import Engine, Found
+from rtx.engine.faithfulness import Meter
 from rtx.engine.held import held, tree_of
 from rtx.engine.pace import Pace
 from rtx.engine.stream import Stream
@@ -99,6 +100,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
         engine = _Loading(cameras, report, pipeline).load()
         live = sum(watched.camera.pace == "realtime" for watched in cameras)
         pace: Pace[Watched] = Pace(engine, pipeline.budget, live, report)
+        meter = Meter(engine) if pipeline.worker.faithfulness else None
         report.facts.update(
             model=card.name, device=str(engine.backend.device),
             backend=engine.backend.name, precision=engine.backend.precision,
@@ -110,7 +112,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
         try:
             while not stop.is_set():
                 if turn.has_come(report):
-                    choices.serve(lambda choice: _choose(choice, engine, cameras, report, pace))
+                    choices.serve(lambda choice: _choose(choice, engine, cameras, report, pace, meter))
                 holds.answer(lambda wish: _hold(wish, engine, cameras, holding, report))
                 for name, malformed in (("choice", choices.malformed), ("hold", holds.malformed)):
                     if malformed:
@@ -119,7 +121,7 @@ def run(start: Start, stop: threading.Event, report: Report) -> None:
                 follows = engine.follows
                 if health.seats is not None and _seat(cameras, health.seats, watched):
                     pace.cameras = sum(one.camera.pace == "realtime" for one in cameras)
-                step(engine, cameras, report, pace)
+                step(engine, cameras, report, pace, meter)
                 if not feeder.is_alive():
                     raise RuntimeError("the thread that takes frames has ended")
                 arrived.wait(0.02)
@@ -160,7 +162,10 @@ class _Turn:
         return True
 
 
-def _choose(choice: Choice, engine: Engine, cameras: list[Watched], report: Report, pace: Pace[Watched]) -> str:
+def _choose(
+    choice: Choice, engine: Engine, cameras: list[Watched], report: Report, pace: Pace[Watched],
+    meter: Meter | None = None,
+) -> str:  # fmt: skip
     """Explain as somebody has chosen; the reason where that cannot be."""
     report.alive("changing the explainer")
     try:
@@ -175,6 +180,8 @@ def _choose(choice: Choice, engine: Engine, cameras: list[Watched], report: Repo
         why = (str(error).splitlines() or [""])[0]
         return f"{choice.explainer} fails here, and it stays with {engine.chain}: {type(error).__name__}: {redact(why)}"
     pace.anew()
+    if meter is not None:
+        meter.anew()
     for watched in cameras:
         watched.memory = Memory()
         if isinstance(watched.window, Stream) != engine.follows:
@@ -238,7 +245,9 @@ class _Loading:
             self._error = error
 
 
-def step(engine: Engine, cameras: list[Watched], report: Report, pace: Pace[Watched]) -> None:
+def step(
+    engine: Engine, cameras: list[Watched], report: Report, pace: Pace[Watched], meter: Meter | None = None
+) -> None:  # fmt: skip
     """One round: all cameras that have a new clip, and whose turn it is, are one batch."""
     # Looked at once: what the feeder brings meanwhile is for the next round.
     waiting = [watched.waiting for watched in cameras]
@@ -250,15 +259,27 @@ def step(engine: Engine, cameras: list[Watched], report: Report, pace: Pace[Watc
     turn = [*waited_for, *pace.next([watched for watched in ready if watched.camera.pace == "realtime"])]
     due = [(watched, clip) for watched in turn if (clip := _clip(watched)) is not None]
     if due:
-        _explain(engine, due, cameras, report, pace)
+        _explain(engine, due, cameras, report, pace, meter)
     for watched, frame in zip(cameras, waiting, strict=True):
         if frame is not None:
             _settle(watched, frame)
         if now() - watched.told_at > NS_PER_S // 2:
             progress = watched.window.progress()
             _tell(watched, "collecting" if progress < 1 else "gap" if watched.gap else "waiting", progress)
+    # After everybody has been answered: it delays what comes next by no more than a pass.
+    if meter is not None and meter.step():
+        _tell_faithfulness(meter, report)
     doing = f"explaining, {engine.rung.words}" if engine.rung.words else "explaining"
     report.alive(doing if report.counts["explained"] else _collecting(cameras))
+
+
+def _tell_faithfulness(meter: Meter, report: Report) -> None:
+    """For the report and the metrics."""
+    report.counts["faithfulness_passes"] = meter.passes
+    for camera in meter.cameras:
+        told = meter.of(camera)
+        assert told is not None
+        report.facts[f"faithfulness@{camera}"] = f"{told.hottest} {told.elsewhere} {told.clips}"
 
 
 def _is_due(watched: Watched, waiting: Frame | None) -> bool:
@@ -279,8 +300,9 @@ def _clip(watched: Watched) -> Clip | None:
 
 
 def _explain(
-    engine: Engine, due: list[tuple[Watched, Clip]], cameras: list[Watched], report: Report, pace: Pace[Watched]
-) -> None:
+    engine: Engine, due: list[tuple[Watched, Clip]], cameras: list[Watched], report: Report, pace: Pace[Watched],
+    meter: Meter | None,
+) -> None:  # fmt: skip
     began = now()
     for watched, clip in due:
         if clip.epoch != watched.epoch:
@@ -297,8 +319,9 @@ def _explain(
             continue
         watched.found = of
         explanation = msgspec.structs.replace(
-            of.explanation, uncertainty_ms=watched.reader.age_uncertainty_ms, t_sent=now()
-        )
+            of.explanation, uncertainty_ms=watched.reader.age_uncertainty_ms, t_sent=now(),
+            faithfulness=None if meter is None else meter.of(clip.camera),
+        )  # fmt: skip
         watched.answer = explanation
         if watched.camera.pace == "realtime":
             _send(watched, explanation)
@@ -309,6 +332,8 @@ def _explain(
         report.age(name, value)
     report.counts["batches"] += 1
     report.counts["largest_batch"] = max(report.counts["largest_batch"], len(due))
+    if meter is not None:
+        meter.explained(found, (now() - began) / NS_PER_S)
     if pace.explained(told, began):
         for watched in cameras:
             watched.memory = Memory()  # Maps of another size, or of another explainer, do not belong together.

@@ -7,16 +7,23 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.io import loadmat
 
 from rtx.engine.torch_backend import TorchBackend
+from rtx.engine.window import see
 from rtx.errors import UserError
-from rtx.evaluate.study import Example
+from rtx.evaluate import datasets
+from rtx.evaluate.datasets import Item
+from rtx.evaluate.study import Example, Scene
 from rtx.film.read import read_clip
+from rtx.geometry import Rect, input_rect
 from rtx.measure.boxes import Box
 from rtx.nets.cards import Clip
 from rtx.scenes.film import Film, film
+from rtx.scenes.mat import MAT
 from rtx.scenes.person import NUMBERS
 from rtx.scenes.scene import Cast
 
@@ -31,20 +38,32 @@ class Material(NamedTuple):
     """Those of these names."""
 
 
-FILMS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
+FPS = 30.0
+"""Frames a second of films that do not say so: of HMDB51, from which JHMDB's pictures were taken."""
 FIGURE = [number for part, number in NUMBERS.items() if part != "distractor"]
 
 
-def examples_of(backend: TorchBackend, wanted: str, boxed: bool = False) -> Material:
-    """So many held-out scenes, or the films of a folder. `boxed`: it must be known where who acts is. UserError."""
+def examples_of(backend: TorchBackend, wanted: str, boxed: bool = False, scene: Scene | None = None) -> Material:
+    """So many held-out scenes, or the films of a folder. UserError.
+
+    `boxed`: it must be known where who acts is. `scene`: it must be such scenes.
+    """
     if wanted.isdecimal() and int(wanted):
         names = tuple(f"scene {seed}" for seed in range(int(wanted)))
-        return Material(f"{wanted} held-out scenes of the drawn hall", names, partial(drawn, backend))
+        what = "the drawn hall" if scene is None else (scene.__doc__ or "").rstrip(".").lower()
+        return Material(f"{wanted} held-out scenes: {what}", names, partial(drawn, backend, scene or shot_of))
+    if scene is not None:
+        raise UserError(f"--clips {wanted!r}: give how many scenes to draw; nothing else will do here")
     folder = Path(wanted)
-    names = tuple(films(folder))
-    if boxed:
+    if not folder.is_dir():
+        raise UserError(f"--clips {wanted!r} is no folder; give one with films, or how many scenes to draw")
+    known = datasets.found_in(folder)
+    items = datasets.films(folder) if known is None else known.items
+    if boxed and not any(of.mask for of in items):
         raise UserError(f"--clips {wanted!r}: where who acts is, nobody says of these films; give a number of scenes")
-    return Material(f"{len(names)} films of {folder.resolve().name}", names, partial(filmed, backend, folder))
+    says = f"{len(items)} films of {folder.resolve().name}" if known is None else f"{known.name}, {known.part}"
+    by_name = {of.name: of for of in items}
+    return Material(says, tuple(by_name), lambda names: (read(backend, by_name[name]) for name in names))
 
 
 def shot_of(spec: Clip, seed: int) -> Film:
@@ -53,30 +72,71 @@ def shot_of(spec: Clip, seed: int) -> Film:
     return Film(whole.frames[-spec.frames :], whole.labels[-spec.frames :], whole.acts[-spec.frames :])
 
 
-def drawn(backend: TorchBackend, names: Sequence[str]) -> Iterator[Example]:
+def drawn(backend: TorchBackend, scene: Scene, names: Sequence[str]) -> Iterator[Example]:
     """Held-out scenes, by their names, `scene 7`."""
     for name in names:
-        shot = shot_of(backend.card.clip, int(name.removeprefix("scene ")))
+        shot = scene(backend.card.clip, int(name.removeprefix("scene ")))
         one_act = shot.acts[0].action == shot.acts[-1].action
         boxes = tuple(box_around(np.isin(of, FIGURE)) for of in shot.labels)
-        yield Example(name, shot.frames, shot.acts[-1].action if one_act else "several acts", boxes)
+        yield Example(name, shot.frames, shot.acts[-1].action if one_act else None, boxes, regions(shot))
 
 
-def filmed(backend: TorchBackend, folder: Path, names: Sequence[str]) -> Iterator[Example]:
-    """The middle clip of each film, by its path in the folder. One in a folder that is called like a class shows it."""
-    classes = {plain(label): label for label in backend.labels}
-    for name in names:
-        yield Example(name, read_clip(folder / name, backend).clip.frames, classes.get(plain(Path(name).parent.name)))
+def regions(shot: Film) -> dict[str, NDArray[np.bool_]]:
+    """The limbs that act, the figure, what distracts, and a mat, in each frame."""
+    acting = [
+        np.isin(labels, [NUMBERS[part] for part in act.acting])
+        for labels, act in zip(shot.labels, shot.acts, strict=True)
+    ]
+    return {
+        "acting": np.stack(acting), "body": np.isin(shot.labels, FIGURE),
+        "distractor": shot.labels == NUMBERS["distractor"], "mat": shot.labels == MAT,
+    }  # fmt: skip
 
 
-def films(folder: Path) -> list[str]:
-    """The films in a folder and in those within it, by path. UserError where there are none."""
-    if not folder.is_dir():
-        raise UserError(f"--clips {str(folder)!r} is no folder; give one with films, or how many scenes to draw")
-    found = sorted(str(of.relative_to(folder)) for of in folder.rglob("*") if of.suffix.lower() in FILMS)
-    if not found:
-        raise UserError(f"--clips {str(folder)!r} holds no film ({', '.join(FILMS)})")
-    return found
+def read(backend: TorchBackend, item: Item) -> Example:
+    """The clip in the middle of a film, or of what of it is meant. UserError."""
+    label = {plain(of): of for of in backend.labels}.get(plain(item.label or ""))
+    if item.mask is not None:
+        return _of_pictures(backend, item, item.mask, label)
+    at = None
+    if item.between is not None:
+        spec, begin, end = backend.card.clip, *item.between
+        rate = cv2.VideoCapture(str(item.path)).get(cv2.CAP_PROP_FPS) or FPS
+        at = max(0.0, (begin + end) / 2 / rate + (spec.frames - 1) * spec.stride_ms / 2000)
+    return Example(item.name, read_clip(item.path, backend, at).clip.frames, label)
+
+
+def _of_pictures(backend: TorchBackend, item: Item, mask: Path, label: str | None) -> Example:
+    """A folder of pictures, and for each a mask of who acts: H W T of `part_mask`."""
+    try:
+        masks = np.asarray(loadmat(str(mask))["part_mask"]).astype(bool)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{mask}: no part_mask can be read from it: {error}") from None
+    files = sorted(item.path.glob("*.png"))[: masks.shape[2]]
+    if not files:
+        raise UserError(f"{item.path} holds no picture")
+    spec = backend.card.clip
+    wanted = (len(files) - 1) / 2 + (np.arange(spec.frames) - (spec.frames - 1) / 2) * spec.stride_ms * FPS / 1000
+    chosen = np.clip(np.round(wanted), 0, len(files) - 1).astype(int)
+    frames, boxes = np.empty((spec.frames, spec.size, spec.size, 3), np.uint8), []
+    for out, number in zip(frames, chosen.tolist(), strict=True):
+        picture = cv2.imread(str(files[number]))
+        if picture is None:
+            raise UserError(f"{files[number]} is no picture that can be read")
+        height, width = picture.shape[:2]
+        rect = input_rect(height, width, (0.0, 0.0, 1.0, 1.0), "crop")
+        see(np.asarray(picture, np.uint8), rect, spec.size, out)
+        boxes.append(_seen(box_around(masks[:, :, number]), rect, spec.size))
+    return Example(item.name, frames, label, tuple(boxes))
+
+
+def _seen(box: Box | None, rect: Rect, size: int) -> Box | None:
+    """A box of the picture in what the network sees of it; None where nothing of it is left."""
+    if box is None:
+        return None
+    corners = zip(box, (rect.x, rect.y, rect.x, rect.y), strict=True)
+    seen = Box(*(min(size, max(0, round((at - begin) * size / rect.width))) for at, begin in corners))
+    return seen if seen.area else None
 
 
 def plain(name: str) -> str:

@@ -24,7 +24,7 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
     """Over the frames in which who acts is to be seen."""
     called = _called(backend, explainers)
     found = maps(backend, list(called.values()), example.frames)
-    right = example.label is None or backend.labels[found.top] == example.label
+    right = None if example.label is None else backend.labels[found.top] == example.label
     seen = [(number, box) for number, box in enumerate(example.boxes) if box is not None]
     height, width = example.frames.shape[1:3]
     values: Values = {}
@@ -34,7 +34,7 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
         for asked, hits in _ASKED.items():
             share = float(np.mean([hits(frames[number], box) for number, box in seen])) if seen else None
             columns[asked] = share
-            columns[f"{asked}, named"] = share if share is None or right else 0.0
+            columns[f"{asked}, named"] = None if right is None else share if right else 0.0
         columns["chance"] = float(np.mean([box.area / (height * width) for _, box in seen])) if seen else None
         values[name] = columns
     return values

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +17,9 @@ from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.bootstrap import Mean, Middle, mean_of
 from rtx.explain.placing import upsample
 from rtx.measure.boxes import Box
+from rtx.nets.cards import Clip
 from rtx.nets.forward import Forward
+from rtx.scenes.film import Film
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,11 @@ class Example:
     frames: NDArray[np.uint8]
     """T H W 3, BGR, as the network takes it."""
     label: str | None = None
-    """What it shows, where that is known."""
+    """The class that it shows, where that is known and one of the network's."""
     boxes: tuple[Box | None, ...] = ()
     """Around who acts, in each frame, where that is known; None in frames where nobody is to be seen."""
+    regions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """What is where, T H W, by name, where that is known."""
 
 
 Values = dict[str, dict[str, float | None]]
@@ -44,6 +48,8 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: Values
 
 
+Scene = Callable[[Clip, int], Film]
+"""A clip of the drawn hall, for a network that wants such a clip, by a seed."""
 Measure = Callable[[TorchBackend, Sequence[str], Example], Values]
 """Of one clip, by these explainers."""
 
@@ -61,6 +67,8 @@ class Study(NamedTuple):
     """What the columns mean."""
     boxed: bool = False
     """It needs to know where who acts is."""
+    scene: Scene | None = None
+    """What it is measured on, where nothing else will do."""
     middle: Middle = np.mean
     """What stands for many clips: their mean, or their median."""
 

@@ -11,12 +11,11 @@ from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import Mean, mean_of
-from rtx.evaluate.examples import FIGURE, shot_of
+from rtx.evaluate.examples import regions, shot_of
 from rtx.explain.placing import upsample
 from rtx.measure.places import Place, place
 from rtx.scenes.actions import LABELS
 from rtx.scenes.film import Film
-from rtx.scenes.person import NUMBERS
 
 REGIONS = ("acting", "body", "distractor")
 
@@ -59,16 +58,12 @@ def row(engines: Sequence[Engine], seed: int, shot: Film) -> Row:
     right = LABELS[int(batch.forward.logits[0].argmax())] == action and shot.acts[0].action == action
     if not right:
         return Row(seed, action, False)
-    regions = {
-        "acting": np.stack([np.isin(labels, [NUMBERS[part] for part in act.acting])
-                            for labels, act in zip(shot.labels, shot.acts, strict=True)]),
-        "body": np.isin(shot.labels, FIGURE), "distractor": shot.labels == NUMBERS["distractor"],
-    }  # fmt: skip
+    where = regions(shot)
     found = {}
     for number, engine in enumerate(engines):
         batch = engine.run_in(batch.forward) if number else batch
         relevance = upsample(batch.forward, batch.explained.relevance)[0].float().cpu().numpy()
-        found[str(engine.chain)] = {name: _plain(place(relevance, region)) for name, region in regions.items()}
+        found[str(engine.chain)] = {name: _plain(place(relevance, where[name])) for name in REGIONS}
     return Row(seed, action, True, found)
 
 

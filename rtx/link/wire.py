@@ -141,6 +141,19 @@ class TopClass(msgspec.Struct, frozen=True):
     p: Annotated[float, Meta(ge=0, le=1)]
 
 
+class Faithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What became of the explained class's score where a tenth of a clip was blanked: means of some clips.
+
+    Shares that were lost; 1 is all of it, below 0 it rose.
+    """
+
+    hottest: float
+    """Without the most relevant tenth."""
+    elsewhere: float
+    """Without as much at a place drawn by lot."""
+    clips: Count
+
+
 class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
     """What the network said of one clip, and where it found its evidence."""
 
@@ -177,6 +190,8 @@ class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):
     """Of the capture times, where the frames came from another host."""
     motion_share: float | None = None
     """Share of the relevance that the selective step kept: how much of this is motion."""
+    faithfulness: Faithfulness | None = None
+    """Does the score depend on where the heat is? Of this camera's last measured clips."""
     degraded: Text = ""
     """What the worker gives up at present to keep within its budget, in words."""
     truth: Truth | None = None
@@ -312,8 +327,10 @@ def _check_explanation(message: Explanation) -> None:
         _check_map(message.beside.map)
         if len(message.beside.data) != 2 * math.prod(message.beside.shape):
             raise BadMessage(f"a flow of {len(message.beside.data)} bytes that says {message.beside.shape}")
+    faithful = message.faithfulness
     numbers = (
         *message.rect, message.peak, message.motion_share or 0.0, *message.ms.values(),
+        *(() if faithful is None else (faithful.hottest, faithful.elsewhere)),
         *(top.p for top in message.top),
     )  # fmt: skip
     if not all(math.isfinite(number) for number in numbers):

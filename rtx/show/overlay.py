@@ -267,6 +267,9 @@ def _status(view: View) -> str:
     if view.hits is not None and view.hits.body is not None:
         parts.append(f"hottest on the figure {_rate(view.hits.body, view.hits.chance_body)}")
         parts.append(f"on acting limbs {_rate(view.hits.acting, view.hits.chance_acting)}")
+    if view.faithfulness is not None:
+        hottest, elsewhere = (f"{-100 * of:+.0f} %" for of in (view.faithfulness.hottest, view.faithfulness.elsewhere))
+        parts.append(f"score without the heat {hottest}, elsewhere {elsewhere}")
     if view.top and not view.evidence:
         parts.append("no evidence above threshold")
     if view.camera_state != "live":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rtx.config import Colours
 from rtx.geometry import Rect
-from rtx.link.wire import TopClass, Truth
+from rtx.link.wire import Faithfulness, TopClass, Truth
 from rtx.measure.localisation import HitRates
 
 
@@ -79,6 +79,8 @@ class View:
     degraded: str = ""
     """What the worker gives up at present to keep within its budget, in words."""
     motion_share: float | None = None
+    faithfulness: Faithfulness | None = None
+    """Does the score depend on where the heat is? None before it was measured."""
     recorded: str = ""
     """In words, where the camera is being recorded, or should be."""
     truth: Truth | None = None

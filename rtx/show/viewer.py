@@ -171,7 +171,7 @@ class CameraViewer:
         if explanation is None or not self._fits(explanation, base):
             return replace(
                 base, heat=None, beside=None, top=(), right=None, hits=None, heatmap_age_ms=None, misalignment_ms=None,
-                late=False, degraded="", **known,
+                late=False, degraded="", faithfulness=None, **known,
             )  # fmt: skip
         newest = explanation.t_newest - self._maps_offset()
         age = ms(at - newest)
@@ -180,7 +180,7 @@ class CameraViewer:
             target=explanation.target, asked=explanation.asked, explainer=explanation.explainer,
             model=explanation.model, backend=explanation.backend, precision=explanation.precision, heatmap_age_ms=age,
             misalignment_ms=ms(base.t_capture - newest), late=age > self._budget_ms, degraded=explanation.degraded,
-            motion_share=explanation.motion_share, ms=explanation.ms,
+            motion_share=explanation.motion_share, faithfulness=explanation.faithfulness, ms=explanation.ms,
             right=self._right if _same_act(explanation, base) else None,
             hits=self.hits.running() if explanation.truth is not None else None,
             uncertainty_ms=base.uncertainty_ms + explanation.uncertainty_ms + self._maps_uncertainty_ms(), **known,

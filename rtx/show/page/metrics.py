@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from rtx.health import Health, Part
+from rtx.health import Health, Part, faithfulness_of
 from rtx.measure.ages import Ages
 
 BUCKETS_MS = tuple(5.0 * 2**step for step in range(12))
@@ -101,7 +101,20 @@ class _Collector:
                 about.add_metric([part.facts.get(name, "") for name in names], 1)
                 degraded = GaugeMetricFamily("rtx_degraded", "1 while something is given up to keep within the budget.")
                 degraded.add_metric([], float(bool(part.facts.get("degraded"))))
-                yield from (about, degraded)
+                yield from (about, degraded, *_faithfulness(part))
+
+
+def _faithfulness(part: Part) -> Iterable[Metric]:
+    lost = GaugeMetricFamily(
+        "rtx_score_lost_ratio", "Share of the explained class's score that goes with a tenth of a clip.",
+        labels=["camera", "without"],
+    )  # fmt: skip
+    for camera, told in faithfulness_of(part.facts).items():
+        lost.add_metric([camera, "hottest"], told.hottest)
+        lost.add_metric([camera, "elsewhere"], told.elsewhere)
+    passes = CounterMetricFamily("rtx_faithfulness_passes", "Passes that went into measuring what goes.")
+    passes.add_metric([], part.counts.get("faithfulness_passes", 0))
+    return lost, passes
 
 
 def histogram(ages: Ages) -> tuple[list[tuple[str, float]], float]:

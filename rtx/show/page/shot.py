@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rtx.clock import ms, now
 from rtx.config import Colours
-from rtx.link.wire import TopClass, Truth
+from rtx.link.wire import Faithfulness, TopClass, Truth
 from rtx.measure.localisation import HitRates
 from rtx.show.overlay import DARKEST, DIM, PALETTES, put_beside
 from rtx.show.view import View
@@ -96,6 +96,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="view"):
     degraded: str
     """What the worker gives up at present to keep within its budget; empty: nothing."""
     motion_share: float | None
+    faithfulness: Faithfulness | None
+    """What the class lost of its score without the hottest tenth, without another tenth, and of how many clips."""
     truth: TruthHeader | None
     right: bool | None
     """Is the first class the true one? null where nobody knows, and where the clip shows two acts."""
@@ -171,6 +173,7 @@ class Shot:
                 late=view.late,
                 degraded=view.degraded,
                 motion_share=view.motion_share,
+                faithfulness=view.faithfulness,
                 truth=None if view.truth is None else TruthHeader.of(view.truth, across, down),
                 right=view.right,
                 hits=view.hits,

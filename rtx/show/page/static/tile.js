@@ -144,6 +144,7 @@ export class Tile {
     fact(this.part(".behind"), view.misalignment_ms, duration);
     this.describeTruth();
     fact(this.part(".motion"), view.motion_share, percent);
+    this.describeFaithfulness();
     write(this.part(".how"), [view.explainer, view.model, view.backend, view.precision].filter(Boolean).join(" · "));
     this.tick();
   }
@@ -154,6 +155,13 @@ export class Tile {
     const likely = top.slice(0, 3).some(({ label }) => label === target) ? "" : ` (${percent(p)})`;
     const against = this.against(this.view);
     return `Heat: evidence for ${target}${likely}${against === null ? "" : `, not ${against}`}`;
+  }
+
+  /** What the class loses where the hottest tenth of the clip is blanked, and where as much is blanked elsewhere. */
+  describeFaithfulness() {
+    const { hottest, elsewhere } = this.view.faithfulness ?? { hottest: null, elsewhere: null };
+    fact(this.part(".faithfulness"), hottest, change);
+    write(this.part(".faithfulness .chance"), elsewhere === null ? "" : `without as much elsewhere ${change(elsewhere)}`);
   }
 
   describeTruth() {
@@ -195,6 +203,12 @@ export class Tile {
 function state(chip, words, good, bad) {
   write(chip, words);
   chip.dataset.level = words === good ? "good" : bad.test(words) ? "bad" : "wait";
+}
+
+/** A share that was lost, as what became of the score. */
+function change(lost) {
+  const points = Math.round(-100 * lost);
+  return `${points > 0 ? "+" : points < 0 ? "−" : ""}${Math.abs(points)} %`;
 }
 
 function fact(node, value, words) {

@@ -1,0 +1,141 @@
+"""The faithfulness meter: does the score fall where the heat is taken away, and less where as much else is?"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtx.engine.engine import Engine, Found
+from rtx.engine.held import frames_of
+from rtx.explain.placing import axis
+from rtx.link.wire import Faithfulness
+
+TENTH = 0.1
+"""Of the voxels are taken away."""
+SHARE = 1 / 40
+"""Of the worker's time goes into it, at most: it takes the place of one clip in forty."""
+KEPT = 20
+"""A mean is of so many clips of a camera."""
+
+Mask = NDArray[np.bool_]
+"""T H W."""
+
+
+@dataclass
+class _Known:
+    """Of one camera, the shares of the score that were lost."""
+
+    hottest: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    elsewhere: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    clips: int = 0
+
+
+class Meter:
+    """Measures one clip after another, a pass at a time, so that no explanation waits for more than one."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.perf_counter, seed: int = 0):
+        self._engine, self._clock = engine, clock
+        self._random = np.random.default_rng(seed)
+        self._spent = self._explaining = 0.0
+        self._longest = 0.0
+        self.passes = 0
+        self.anew()
+
+    def anew(self) -> None:
+        """Something else is explained from now on."""
+        self._known: dict[str, _Known] = {}
+        self._next: Found | None = None
+        self._under_way: Iterator[None] | None = None
+
+    def of(self, camera: str) -> Faithfulness | None:
+        """The means so far; None before the first clip."""
+        known = self._known.get(camera)
+        if known is None:
+            return None
+        return Faithfulness(round(fmean(known.hottest), 4), round(fmean(known.elsewhere), 4), len(known.hottest))
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Of which something is known."""
+        return tuple(self._known)
+
+    def explained(self, found: list[Found], seconds: float) -> None:
+        """So long these took. One of them may be measured: of the camera that was so least often."""
+        self._explaining += seconds
+        evident = [of for of in found if float(of.relevance.max()) > 0]
+        self._next = min(evident, key=lambda of: self._count(of.clip.camera), default=None)
+
+    def step(self) -> bool:
+        """One pass, if there is time for it. True where a camera's means have changed."""
+        if self._engine.rung.words or self._spent + self._longest > SHARE * (self._spent + self._explaining):
+            return False
+        if self._under_way is None:
+            if self._next is None:
+                return False
+            self._under_way, self._next = self._measure(self._next), None
+        began = self._clock()
+        done = next(self._under_way, self) is self
+        took = self._clock() - began
+        self._spent += took
+        self._longest = max(took, 0.9 * self._longest)
+        if done:
+            self._under_way = None
+        return done
+
+    def _measure(self, found: Found) -> Iterator[None]:
+        """Three passes over one clip: whole, without its most relevant tenth, without another tenth of that shape."""
+        frames = frames_of(found)
+        mask = most_relevant(found)
+        score = self._score(frames, None)
+        label, whole = score
+        yield
+        lost = []
+        for away in (mask, elsewhere(mask, self._random)):
+            _, left = self._score(blanked(frames, away), label)
+            lost.append(1 - left / whole)
+            if len(lost) == 1:
+                yield
+        known = self._known.setdefault(found.clip.camera, _Known())
+        known.hottest.append(lost[0])
+        known.elsewhere.append(lost[1])
+        known.clips += 1
+
+    def _score(self, frames: NDArray[np.uint8], label: int | None) -> tuple[int, float]:
+        """How likely the explained class is, or the likeliest one, and its number."""
+        self.passes += 1
+        wanted = self._engine.target if label is None else label
+        forward = self._engine.backend.forward(frames[None], [wanted])
+        number = int(forward.target[0])
+        return number, max(float(forward.logits[0].softmax(0)[number]), 1e-9)
+
+    def _count(self, camera: str) -> int:
+        return self._known[camera].clips if camera in self._known else 0
+
+
+def most_relevant(found: Found) -> Mask:
+    """The tenth of a clip's voxels that is most relevant; less, where less is relevant at all."""
+    along = zip(found.relevance.shape, found.input_size, found.cells.stride, found.cells.centre, strict=True)
+    whole = found.relevance.float().cpu().numpy()
+    if whole.shape != found.input_size:
+        t, y, x = (axis(*about) for about in along)
+        whole = np.einsum("Tt,Yy,Xx,tyx->TYX", t, y, x, whole, optimize=True)
+    least = np.partition(whole, round((1 - TENTH) * whole.size), axis=None)[round((1 - TENTH) * whole.size)]
+    return np.asarray(whole >= max(least, np.nextafter(np.float32(0), np.float32(1))))
+
+
+def elsewhere(mask: Mask, random: np.random.Generator) -> Mask:
+    """The same shape at another place, drawn by lot: what leaves on one side comes in on the other."""
+    shift = [int(random.integers(side)) for side in mask.shape]
+    return np.roll(mask, shift, axis=(0, 1, 2))
+
+
+def blanked(frames: NDArray[np.uint8], away: Mask) -> NDArray[np.uint8]:
+    """The clip T H W 3 with its mean colour where something is taken away."""
+    colour = frames.mean(axis=(0, 1, 2)).round().astype(np.uint8)
+    return np.where(away[..., None], colour, frames)

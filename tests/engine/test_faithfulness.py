@@ -1,0 +1,165 @@
+"""The faithfulness meter: what it takes away, what it says of that, and how little it costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rtx.config import Camera
+from rtx.engine.engine import Engine, Found
+from rtx.engine.faithfulness import SHARE, Meter, blanked, elsewhere, most_relevant
+from rtx.engine.torch_backend import TorchBackend
+from rtx.engine.window import Clip
+from rtx.explain.placing import upsample
+from rtx.geometry import Rect
+from rtx.measure.places import place
+from rtx.scenes.film import Film, film
+from rtx.scenes.scene import Cast
+
+SIZE = (16, 112, 112)
+
+
+def a_shot(seed: int = 3) -> Film:
+    return film(Cast.draw(seed, held_out=True), 16, 15, 112, 112)
+
+
+def a_clip(seed: int = 3, camera: str = "hall") -> Clip:
+    frames = a_shot(seed).frames
+    times = tuple(range(1, 17))
+    return Clip(Camera(source="scene:hall", name=camera).name, 0, 1, 16, frames, times, 112, 112, Rect(0, 0, 112, 112))
+
+
+@pytest.fixture
+def engine(figures: TorchBackend) -> Engine:
+    return Engine(figures, "cam", continual=False)
+
+
+@pytest.fixture
+def found(engine: Engine) -> Found:
+    return engine.find([a_clip()])[0]
+
+
+class Clock:
+    """Every look at it is a tenth of a second later."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+def measured(meter: Meter) -> None:
+    while not meter.step():
+        pass
+
+
+def test_the_most_relevant_tenth_is_that_of_the_map_on_the_clip(engine: Engine, found: Found):
+    mask = most_relevant(found)
+    assert mask.shape == SIZE
+    batch = engine.run(a_shot().frames[None])
+    whole = upsample(batch.forward, batch.explained.relevance)[0].numpy()
+    assert mask.mean() == pytest.approx(0.1, abs=0.002)
+    assert whole[mask].min() >= whole[~mask].max() - 1e-4 * whole.max()
+
+
+def test_nothing_that_is_not_relevant_is_taken_away(found: Found):
+    little = torch.zeros_like(found.relevance)
+    little[0, 0, 0] = 1
+    assert 0 < most_relevant(replace(found, relevance=little)).mean() < 0.05
+
+
+def test_elsewhere_is_as_much_in_the_same_shape():
+    mask = np.zeros(SIZE, bool)
+    mask[2:9, 20:50, 30:60] = True
+    other = elsewhere(mask, np.random.default_rng(1))
+    assert other.sum() == mask.sum()
+    assert not np.array_equal(other, mask)
+    assert np.array_equal(np.sort(other.any(axis=(1, 2))), np.sort(mask.any(axis=(1, 2))))
+
+
+def test_what_is_taken_away_has_the_clips_mean_colour_and_the_rest_stays():
+    frames = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), np.uint8)
+    mask = np.zeros((4, 8, 8), bool)
+    mask[1, 2:4] = True
+    left = blanked(frames, mask)
+    assert np.array_equal(left[~mask], frames[~mask])
+    assert (np.abs(left[mask] - frames.mean(axis=(0, 1, 2))) <= 0.5).all()
+
+
+def test_the_score_falls_where_the_heat_goes_and_less_elsewhere(engine: Engine):
+    meter = Meter(engine)
+    for seed in range(6):
+        meter.explained(engine.find([a_clip(seed)]), 1e9)
+        measured(meter)
+    told = meter.of("hall")
+    assert told is not None
+    assert told.clips == 6
+    assert told.hottest > told.elsewhere + 0.1
+    assert told.hottest <= 1
+
+
+def test_what_is_said_is_what_the_definition_gives(engine: Engine, found: Found):
+    meter = Meter(engine, seed=7)
+    meter.explained([found], 1e9)
+    measured(meter)
+
+    def score(frames: np.ndarray, number: int) -> float:
+        return float(engine.backend.forward(frames[None], [None]).logits[0].softmax(0)[number])
+
+    frames, mask = a_shot().frames, most_relevant(found)
+    number = engine.labels.index(found.explanation.top[0].label)
+    other = elsewhere(mask, np.random.default_rng(7))
+    whole, hot, cold = (score(of, number) for of in (frames, blanked(frames, mask), blanked(frames, other)))
+    told = meter.of("hall")
+    assert told is not None
+    assert told.hottest == pytest.approx(1 - hot / whole, abs=1e-3)
+    assert told.elsewhere == pytest.approx(1 - cold / whole, abs=1e-3)
+
+
+def test_it_takes_the_place_of_one_clip_in_forty_at_most(engine: Engine, found: Found):
+    """Passes take as long as explaining does, 0.1 s."""
+    meter = Meter(engine, Clock())
+    for _ in range(1000):
+        meter.explained([found], 0.1)
+        meter.step()
+    assert 1000 * SHARE * 0.8 < meter.passes <= 1000 * SHARE + 1
+    assert meter.passes / 1000 < 1 / 20
+
+
+def test_it_stands_back_while_something_is_given_up_and_where_nothing_is_found(engine: Engine, found: Found):
+    meter = Meter(engine)
+    meter.explained([found], 1e9)
+    engine.rung = replace(engine.rung, words="fewer explanations a second")
+    assert not meter.step()
+    engine.rung = replace(engine.rung, words="")
+    meter.explained([replace(found, relevance=-found.relevance.abs())], 1.0)
+    for _ in range(5):
+        assert not meter.step()
+    assert meter.passes == 0
+
+
+def test_cameras_take_turns_and_another_explainer_begins_anew(engine: Engine):
+    meter = Meter(engine)
+    for _ in range(4):
+        meter.explained(engine.find([a_clip(3, "a"), a_clip(4, "b")]), 1e9)
+        measured(meter)
+    told = {camera: meter.of(camera) for camera in meter.cameras}
+    assert {camera: of and of.clips for camera, of in told.items()} == {"a": 2, "b": 2}
+    meter.anew()
+    assert meter.of("a") is None
+
+
+def test_it_measures_a_network_that_follows_the_stream(figures: TorchBackend, found: Found):
+    """Its maps are of its memory's frames, and the clip is what it saw last."""
+    engine = Engine(figures, "cam")
+    mask = most_relevant(found)
+    assert place(mask.astype(np.float32), np.isin(a_shot().labels, range(1, 12))).ratio > 1
+    meter = Meter(engine)
+    meter.explained([found], 1e9)
+    measured(meter)
+    assert meter.of("hall") is not None
