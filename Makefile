@@ -9,7 +9,7 @@ QUICK := $(addprefix tests/,explain evaluate film nets engine learn scenes measu
 WAITING := $(addprefix tests/,faults/test_processes.py faults/test_cameras.py faults/test_roster.py faults/test_choices.py \
 	capture link/test_hosts.py events/test_recorder.py live/test_for_machines.py)
 
-.PHONY: demo test check bench figures clean
+.PHONY: demo test thorough check bench figures truth clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/rtx demo $(if $(SOURCE),'$(SOURCE)')
@@ -20,6 +20,10 @@ test: $(VENV)/.tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal $(WAITING)
 	@# What looks at the clock has the machine to itself.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(WAITING))
+
+# Real clips through the largest network, once more and in other ways: takes minutes.
+thorough: $(VENV)/.tested
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m thorough
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .
@@ -42,6 +46,12 @@ bench: $(VENV)/.tested
 # Trains models/figures from scratch: most of an hour on two cores. It goes on where it was broken off.
 figures: $(VENV)/.installed
 	$(BIN)/python -m rtx.learn.figures
+
+# Trains the networks that explainers are tried on, then measures explainers. It goes on where it was broken off.
+truth: $(VENV)/.tested
+	$(BIN)/python -m rtx.learn.trials
+	$(BIN)/python -m benchmarks.truth
+	$(BIN)/python -m benchmarks.studies
 
 clean:
 	rm -rf $(VENV) dist build

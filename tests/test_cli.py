@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from rtx.api import costs
 from rtx.cli import app, main
 from rtx.errors import UserError
 from rtx.show.sinks import Mp4
@@ -262,12 +263,9 @@ def test_one_line_for_a_pipeline_with(text: str, named: str, tmp_path: Path):
 
 
 def rtx(*arguments: str) -> str:
-    """What a command that ends well prints."""
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False,
-        env=os.environ | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"},
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    """What a command that ends well prints. Within this process: to import torch takes longer than most commands."""
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}, prog_name="rtx")
+    assert (done.exit_code, done.stderr) == (0, ""), done.output
     return done.stdout
 
 
@@ -312,6 +310,13 @@ def test_models_are_listed_and_shown():
     assert "playing cricket" in rtx("models", "show", "i3d-k400")
 
 
+@pytest.fixture
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs are measured in one round."""
+    monkeypatch.setattr(costs, "__defaults__", (None, 1))
+
+
+@pytest.mark.usefixtures("once")
 def test_explainers_are_listed_with_what_they_read_and_cost():
     listed = {of["name"]: of for of in json.loads(rtx("explainers", "--json"))}
     assert {"ksigma", "cam", "contrast", "grad_cam", "p3dcam", "dtd", "selective"} <= set(listed)
@@ -338,6 +343,7 @@ def test_the_doctor_looks_at_everything():
 EXPLAINED = {"model", "explainer", "device", "backend", "precision", "at_s", "top", "target", "map", "ms"}
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("weights")
 def test_an_explanation_for_machines(clips: Path):
     about = json.loads(rtx("explain", str(clips / "arm_wrestling.mp4"), "--json", "--explainer", "cam"))
@@ -438,6 +444,7 @@ def test_a_change_passes_only_where_a_test_passed(summary: str, fine: bool, tmp_
     assert (done.returncode == 0, summary in done.stdout) == (fine, True)
 
 
+@pytest.mark.usefixtures("once")
 def test_a_network_of_ones_own_is_explained_by_its_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mynets.py").write_text(

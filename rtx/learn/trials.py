@@ -72,12 +72,18 @@ def main() -> None:
     cv2.setNumThreads(1)
     for name in chosen.names or RECIPES:
         make(RECIPES[name], chosen.to / name)
+    # Not before: a run that is broken off later finds this one done.
+    for name in chosen.names or RECIPES:
+        checkpoint(name).unlink()
+
+
+def checkpoint(name: str) -> Path:
+    return resources.cache() / "training" / f"{name}.pt"
 
 
 def make(recipe: Recipe, folder: Path) -> None:
     """Train a network, where it was not, and write its folder."""
-    checkpoint = resources.cache() / "training" / f"{recipe.name}.pt"
-    network, curve, seconds = train(recipe, checkpoint)
+    network, curve, seconds = train(recipe, checkpoint(recipe.name))
     assert isinstance(network, Causal)
     plain = network.eval().folded()
     about = {
@@ -86,7 +92,6 @@ def make(recipe: Recipe, folder: Path) -> None:
         "torch": torch.__version__, "threads": torch.get_num_threads(), "curve": curve, "held_out": cheats(plain),
     }  # fmt: skip
     figures.write(folder, plain, about, recipe.name)
-    checkpoint.unlink()
 
 
 @torch.inference_mode()

@@ -116,7 +116,7 @@ def test_each_stage_of_3dcam_is_a_row(figures: TorchBackend, example: Example):
 def test_evidence_is_found_sooner_by_cam_than_by_noise(figures: TorchBackend, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(faithful, "STEPS", 5)
     monkeypatch.setattr(faithful, "BASELINES", {"blur": faithful.BASELINES["blur"]})
-    scenes = examples_of(figures, "3").load(["scene 0", "scene 1", "scene 2"])
+    scenes = examples_of(figures, "2").load(["scene 0", "scene 1"])
     found = means([Row(of.name, faithful.measure(figures, ["cam"], of)) for of in scenes])
     cam, noise = ({key: of.mean for key, of in found[name].items() if of} for name in ("cam", faithful.NOISE))
     assert cam["insertion, blur"] > noise["insertion, blur"]
@@ -143,7 +143,10 @@ def test_a_foreign_network_is_not_randomised_stage_by_stage(example: Example):
         sanity.measure(load(module), ["cam"], example)
 
 
-def test_explaining_costs_more_than_not_explaining(figures: TorchBackend, example: Example):
+def test_explaining_costs_more_than_not_explaining(
+    figures: TorchBackend, example: Example, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(overhead, "PAIRS", 1)
     found = overhead.measure(figures, ["cam", "dtd"], example)
     assert set(found) == {"cam", "dtd"}
     ratio = {name: of["ratio"] or 0 for name, of in found.items()}
@@ -152,8 +155,11 @@ def test_explaining_costs_more_than_not_explaining(figures: TorchBackend, exampl
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if papers.tables(name)])
-def test_what_papers_tables_are_compared_with_is_measured(name: str, figures: TorchBackend, example: Example):
+def test_what_papers_tables_are_compared_with_is_measured(
+    name: str, figures: TorchBackend, example: Example, monkeypatch: pytest.MonkeyPatch
+):
     """Each of their rows and columns is one of the study's, or said to be none."""
+    monkeypatch.setattr(overhead, "PAIRS", 1)
     study = STUDIES[name]
     values: Values = study.measure(figures, study.fitting(figures), example)
     columns = {column for of in values.values() for column in of}

@@ -103,7 +103,7 @@ def test_what_counts_is_a_clip_that_shows_one_act_and_was_named_rightly(figures:
 
 
 def test_the_hall_is_explained_better_than_by_chance(figures: TorchBackend):
-    found = list(rows(figures, ["cam", "dtd | selective"], range(12)))
+    found = list(rows(figures, ["cam", "dtd | selective"], range(8)))
     told = {(of.explainer, of.region): of for of in summary(found)}
     for explainer in ("cam", "dtd | selective"):
         body = told[explainer, "body"]

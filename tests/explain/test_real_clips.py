@@ -17,7 +17,7 @@ from rtx.explain.run import explain
 from rtx.nets.forward import Forward
 
 EVERY = [name for name, of in DECLARED.items() if not of.is_step]
-NAMES = ("arm_wrestling.mp4", "hitting_baseball.mp4")
+NAMES = ("arm_wrestling.mp4", pytest.param("hitting_baseball.mp4", marks=pytest.mark.thorough))
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -76,6 +76,7 @@ def test_cam_contrast_and_excitation_are_their_sums(i3d: TorchBackend, clip: np.
     np.testing.assert_allclose(DECLARED["excitation_backprop"].function(forward).relevance[0], expected, rtol=1e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("clip", ["arm_wrestling.mp4"], indirect=True)
 @pytest.mark.parametrize(("name", "peer"), [("grad_cam", "GradCAM"), ("layer_cam", "LayerCAM")])
 def test_what_other_packages_do_rightly_is_the_same(i3d: TorchBackend, clip: np.ndarray, name: str, peer: str):
@@ -86,6 +87,7 @@ def test_what_other_packages_do_rightly_is_the_same(i3d: TorchBackend, clip: np.
     torch.testing.assert_close(ours, theirs.reshape(ours.shape), rtol=1e-3, atol=1e-3 * float(ours.max()))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("clip", ["arm_wrestling.mp4"], indirect=True)
 def test_saliency_is_the_slope_of_the_score(i3d: TorchBackend, clip: np.ndarray):
     """Where the slope is steepest, it is what a small step there makes of the score."""
@@ -105,6 +107,7 @@ def test_saliency_is_the_slope_of_the_score(i3d: TorchBackend, clip: np.ndarray)
     assert max(slopes) == pytest.approx(float(found[t, y, x]), rel=0.05)
 
 
+@pytest.mark.thorough
 def test_a_batch_of_three_is_three_clips(i3d: TorchBackend, clips: Path):
     clip = rtx.read_clip(clips / "arm_wrestling.mp4", "i3d-k400").clip.frames
     three = (clip, clip[:, :, ::-1], clip[::-1])

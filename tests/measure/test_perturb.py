@@ -119,9 +119,9 @@ def test_cam_of_the_halls_network_is_more_faithful_than_chance(figures: TorchBac
     baseline = blurred(forward.clip)
     chance = torch.rand(relevance.shape, generator=torch.Generator().manual_seed(0))
     maps = relevance, -relevance, chance
-    hot, cold, by_chance = (deletion(score, forward.clip, of, baseline, 10).area for of in maps)
+    hot, cold, by_chance = (deletion(score, forward.clip, of, baseline, 5).area for of in maps)
     assert hot.mean() < cold.mean() - 0.1
-    soon, late = (insertion(score, forward.clip, of, baseline, 10).area for of in maps[:2])
+    soon, late = (insertion(score, forward.clip, of, baseline, 5).area for of in maps[:2])
     assert soon.mean() > late.mean() + 0.1
     assert (hot < by_chance).double().mean() >= 0.5
     assert rank_correlation(relevance, relevance).min() > 0.999

@@ -35,7 +35,7 @@ from rtx.explain.registry import DECLARED, Parameter, parse
 from rtx.geometry import Rect, input_rect
 from rtx.health import Health
 from rtx.link.sockets import Sockets, private_folder
-from rtx.link.wire import Shape, TopClass, Truth
+from rtx.link.wire import Faithfulness, Shape, TopClass, Truth
 from rtx.measure.localisation import HitRates
 from rtx.show.asks import Asks
 from rtx.show.holding import Holding
@@ -344,6 +344,19 @@ def a_truth(action: str = "wave one hand") -> Truth:
     arm = box("left_upper_arm", 800, 300, 200, 100)
     shapes = (box("distractor", 100, 100, 80, 80), box("trunk", 400, 200, 400, 400), arm)
     return Truth(action, ("left_upper_arm",), shapes)
+
+
+@in_browser
+def test_what_the_score_is_without_the_heat_is_said_beside_what_it_is_without_as_much_elsewhere(
+    serve: Serve, page: Page
+):
+    sink = serve()
+    visit(page, sink)
+    shown(page, sink, view(motion_share=0.4, faithfulness=Faithfulness(0.434, -0.021, 12)))
+    assert page.locator(".motion dd").inner_text() == "40 %"
+    assert page.locator(".faithfulness dd").all_inner_texts() == ["−43 %", "without as much elsewhere +2 %"]
+    shown(page, sink, view(faithfulness=None))
+    assert page.locator(".faithfulness").is_hidden()
 
 
 @in_browser

@@ -1,0 +1,77 @@
+"""What `rtx eval` says of rtx's networks, kept with the results: `python -m benchmarks.studies [STUDY...]`.
+
+A result that is there for the same clips and explainers is left as it is, so that a run that was broken off goes on;
+`--anew` measures all again. Films lie beside the project and are not part of it; without them their rows are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+import rtx
+from benchmarks.record import RESULTS, keep, show
+from rtx.evaluate.examples import examples_of
+from rtx.evaluate.studies import STUDIES
+from rtx.evaluate.study import Study, means, measured
+from rtx.nets import cards
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+class Of(NamedTuple):
+    """A network and what it is shown."""
+
+    model: str
+    clips: str
+
+
+SCENES = "40"
+REAL = Of("i3d-k400", str(SHARED / "clips"))
+ASKED: dict[str, tuple[Of, ...]] = {
+    "agreement": (Of("figures", SCENES), REAL), "motion": (Of("figures", SCENES), REAL),
+    "localise": (Of("figures", SCENES),), "overhead": (Of("figures", "10"), REAL),
+    "sanity": (Of("figures", "20"),), "faithful": (Of("figures", "20"),),
+    "cheat": (Of("betrayed", SCENES), Of("figures", SCENES), Of("shuffled", SCENES)),
+}  # fmt: skip
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("studies", nargs="*", metavar="STUDY", choices=[[], *ASKED], help=", ".join(ASKED))
+    options.add_argument("--anew", action="store_true")
+    chosen = options.parse_args()
+    for name in chosen.studies or ASKED:
+        for of in ASKED[name]:
+            if not of.clips.isdecimal() and not Path(of.clips).is_dir():
+                print(f"{name} of {of.model}: left out, there is no folder {of.clips}")
+            elif not cards.card(of.model).here:
+                print(f"{name} of {of.model}: left out, `rtx models pull {of.model}` fetches it")
+            else:
+                run(STUDIES[name], of, chosen.anew)
+
+
+def run(study: Study, of: Of, anew: bool) -> None:
+    backend = rtx.load(of.model, device="cpu")
+    explainers = study.fitting(backend)
+    material = examples_of(backend, of.clips, study.boxed, study.scene)
+    settings = {"model": of.model, "explainers": explainers, "of": material.says, "clips": list(material.names)}
+    name = f"eval-{study.name}-{of.model}"
+    path = RESULTS / f"{name}.json"
+    if not anew and path.exists() and json.loads(path.read_text())["settings"] == settings:
+        print(f"{path.name}: there already")
+        return
+    found = means(measured(study, backend, explainers, material.load(material.names)), study.middle)
+    columns = list(dict.fromkeys(column for row in found.values() for column in row))
+    lines = [[row, *(mean and round(mean.mean, 3) for mean in (of.get(column) for column in columns))]
+             for row, of in found.items()]  # fmt: skip
+    show(f"{study.asks} {of.model} ({backend.precision}) on {material.says}", ["", *columns], lines)
+    keep(name, {"settings": settings, "precision": backend.precision, "means": msgspec.to_builtins(found)})
+
+
+if __name__ == "__main__":
+    main()
