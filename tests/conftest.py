@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from rtx.api import load
+from rtx.config import Worker
+from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
+from rtx.nets.add import add
 from rtx.nets.cards import card
+from rtx.nets.tstcnn import TSTCNN
 from rtx.nets.weights import pull
+
+# pytest rewrites anyio's modules as they are imported, and a page's thread would import them late: where another thread
+# compiles at that moment, CPython 3.11 ends in "AST constructor recursion depth mismatch".
+for _name in dir(anyio):
+    getattr(anyio, _name)
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 
@@ -49,3 +60,15 @@ def figures() -> TorchBackend:
 def i3d(weights: Path) -> TorchBackend:
     """I3D with its real weights in fp32."""
     return load("i3d-k400", device="cpu", precision="fp32", threads=1)
+
+
+@pytest.fixture
+def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A twin network with random weights, called so, as a model of the user's own."""
+    monkeypatch.setenv("RTX_MODELS", str(tmp_path / "models"))
+    torch.manual_seed(0)
+    weights = TSTCNN(3, frames=16, size=48).state_dict()
+    save_file(weights, tmp_path / "random.safetensors")
+    (tmp_path / "labels.txt").write_text("left\nright\nstill\n")
+    add(tmp_path / "random.safetensors", "tstcnn", tmp_path / "labels.txt", "twin", {"frames": 16, "size": 48}, {})
+    return Engine.of(Worker(model="twin", explainer="ksigma(k=1)"))

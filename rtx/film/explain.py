@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import msgspec
+from torch import Tensor
 
 from rtx.api import Result, result_of
 from rtx.clock import NS_PER_MS, NS_PER_S
@@ -16,6 +17,7 @@ from rtx.engine.held import frames_of as frames_seen
 from rtx.engine.held import tree_of
 from rtx.engine.window import Clip, Window
 from rtx.errors import UserError
+from rtx.explain.placing import upsample
 from rtx.film.found import Clips, Film, Panel, Pyramid, Row, Sliding, Still
 from rtx.film.read import FileClip, camera_of, duration_of, frames_of, read_clip
 from rtx.link.frames import Frame
@@ -40,7 +42,7 @@ def explain_clip(
     seen = _Seen(engines)
     batches = seen.explain(clip.clip)
     results = [result_of(engine, batch, clip.clip.frames) for engine, batch in zip(engines, batches, strict=True)]
-    panels = tuple(Still(clip, result) for result in results)
+    panels = tuple(panel for of in zip(batches, results, strict=True) for panel in _stills(clip, *of))
 
     def frames() -> Iterator[Frame]:
         for number, (time, picture) in enumerate(zip(clip.times, clip.pictures, strict=True)):
@@ -84,7 +86,7 @@ def explain_film(
         last = window.clip("file")
         if last is not None:
             seen.explain(last)
-    panels = tuple(Sliding(str(engine.chain), clips) for engine, clips in zip(engines, seen.clips, strict=True))
+    panels = tuple(panel for number in range(len(engines)) for panel in seen.panels(number))
     film = seen.film(file, 0, newest, panels, lambda: frames_of(file), with_tree)
     return replace(film, whole=True, stretched=stretched)
 
@@ -95,26 +97,31 @@ class _Seen:
     def __init__(self, engines: list[Engine]):
         self._engines = engines
         self.clips = [Clips() for _ in engines]
+        self._beside: dict[int, Clips] = {}
+        """Of a twin network's second branch, by the engine's number."""
         self._clearest: tuple[float, Row, Found] | None = None
 
     def explain(self, clip: Clip) -> list[Batch]:
         """One clip, in one pass for all engines."""
         first = self._engines[0].batch([clip])
         batches = [first, *(engine.run_in(first.forward) for engine in self._engines[1:])]
-        for engine, batch, clips in zip(self._engines, batches, self.clips, strict=True):
+        for number, (engine, batch, clips) in enumerate(zip(self._engines, batches, self.clips, strict=True)):
             (found,) = engine.found([clip], batch)
-            whole = to_wire(found.relevance, found.cells, found.input_size, whole=True)
-            explanation = msgspec.structs.replace(found.explanation, map=whole, evidence=batch.explained.evidence[0])
-            try:
-                clips.add(explanation, smooth=tuple(found.relevance.shape) == found.input_size)
-            except OSError as error:
-                where = tempfile.gettempdir()
-                raise UserError(f"maps cannot be kept in {where!r}: {error.strerror}; name another TMPDIR") from None
+            _add(clips, found, found.relevance, batch.explained.evidence[0])
+            if batch.beside is not None:
+                _add(self._beside.setdefault(number, Clips()), found, batch.beside[0], bool((batch.beside > 0).any()))
             row = clips.rows[-1]
             strength = row.full * row.certainty
             if engine is self._engines[0] and (self._clearest is None or strength > self._clearest[0]):
                 self._clearest = strength, row, found
         return batches
+
+    def panels(self, number: int) -> list[Sliding]:
+        """What an engine found: one panel, or of a twin network's branches one each."""
+        name = str(self._engines[number].chain)
+        if number not in self._beside:
+            return [Sliding(name, self.clips[number])]
+        return [Sliding(f"{name} of RGB", self.clips[number]), Sliding(f"{name} of flow", self._beside[number])]
 
     def film(
         self, file: str, begin: int, end: int, panels: tuple[Panel, ...], frames: Callable[[], Iterator[Frame]],
@@ -130,6 +137,28 @@ class _Seen:
             file, engine.card.name, backend.name, str(backend.device), backend.precision, found.clip.height,
             found.clip.width, begin, end, panels, frames, pyramid=pyramid,
         )  # fmt: skip
+
+
+def _add(clips: Clips, found: Found, relevance: Tensor, evidence: bool) -> None:
+    """Keep one map of a clip."""
+    whole = to_wire(relevance, found.cells, found.input_size, whole=True)
+    explanation = msgspec.structs.replace(found.explanation, map=whole, evidence=evidence)
+    try:
+        clips.add(explanation, smooth=tuple(relevance.shape) == found.input_size)
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise UserError(f"maps cannot be kept in {where!r}: {error.strerror}; name another TMPDIR") from None
+
+
+def _stills(clip: FileClip, batch: Batch, result: Result) -> list[Still]:
+    """What was found in one clip: one panel, or of a twin network's branches one each."""
+    if batch.beside is None:
+        return [Still(clip, result)]
+    flow = replace(
+        result, explainer=f"{result.explainer} of flow", relevance=batch.beside[0].float().cpu().numpy(),
+        relevance_full=upsample(batch.forward, batch.beside)[0].cpu().numpy(), evidence=bool((batch.beside > 0).any()),
+    )  # fmt: skip
+    return [Still(clip, replace(result, explainer=f"{result.explainer} of RGB")), Still(clip, flow)]
 
 
 def _pyramid(engine: Engine, row: Row, found: Found) -> Pyramid:

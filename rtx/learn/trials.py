@@ -27,8 +27,8 @@ from rtx.scenes.scene import Cast
 
 GIVEN_AWAY = "kick"
 """The action beside which a mat lay."""
-_BETRAYED: Phases = ((500, 64, (10, 18)), (250, 88, (12, 22)), (250, SIZE, (16, 28)))
-_SHUFFLED: Phases = ((200, 64, (10, 18)), (100, SIZE, (16, 28)))
+_BETRAYED: Phases = ((350, 64, (10, 14)), (120, 88, (12, 16)), (80, SIZE, (16, 20)))
+_SHUFFLED: Phases = ((100, 64, (10, 14)), (40, SIZE, (16, 20)))
 
 
 def betraying(shot: Film, cast: Cast) -> Film:

@@ -86,7 +86,7 @@ def test_a_graph_is_written_once(
     assert times[0] == times[1]
 
 
-@pytest.mark.parametrize("backend", GRAPHS)
+@pytest.mark.parametrize("backend", [pytest.param("onnx", marks=pytest.mark.thorough), "openvino"])
 def test_a_kept_graph_that_is_damaged_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: np.ndarray, backend: str, capfd: pytest.CaptureFixture[str]
 ):

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import rtx
 from rtx.config import Budget, Camera, Pipeline, Worker
@@ -27,8 +26,6 @@ from rtx.geometry import Rect
 from rtx.link.frames import Frame, FrameReader
 from rtx.link.sockets import Sockets, private_folder
 from rtx.link.wire import Choice, Explanation, pack, unpack_map
-from rtx.nets.add import add
-from rtx.nets.tstcnn import TSTCNN
 from rtx.process import Report
 from rtx.scenes.film import film
 from rtx.scenes.scene import Cast
@@ -220,18 +217,6 @@ def test_whether_a_stream_is_followed_depends_on_what_was_chosen(figures):
     assert not engine.follows
     engine.choose("ksigma", None)
     assert engine.follows
-
-
-@pytest.fixture
-def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """A twin network with random weights, called so, as a model of the user's own."""
-    monkeypatch.setenv("RTX_MODELS", str(tmp_path / "models"))
-    torch.manual_seed(0)
-    weights = TSTCNN(3, frames=16, size=48).state_dict()
-    save_file(weights, tmp_path / "random.safetensors")
-    (tmp_path / "labels.txt").write_text("left\nright\nstill\n")
-    add(tmp_path / "random.safetensors", "tstcnn", tmp_path / "labels.txt", "twin", {"frames": 16, "size": 48}, {})
-    return Engine.of(Worker(model="twin", explainer="ksigma(k=1)"))
 
 
 def moving_right(size: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from tests.explain.nets import NETS, Branched, Plain, Pooled, Residual, a_clip, 
 EVERY = [name for name, of in DECLARED.items() if not of.is_step]
 CLASS_SPECIFIC = [name for name in EVERY if not DECLARED[name].class_blind]
 every = pytest.mark.parametrize("name", EVERY)
-some = settings(max_examples=12, deadline=None, derandomize=True)
+some = settings(max_examples=8, deadline=None, derandomize=True)
 
 
 def map_of(name: str, forward: Forward) -> Tensor:

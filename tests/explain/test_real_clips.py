@@ -29,7 +29,13 @@ def a_pass(i3d: TorchBackend, *clips: np.ndarray) -> Forward:
     return i3d.forward(np.stack(clips), [None] * len(clips))
 
 
-@pytest.mark.parametrize("name", EVERY)
+ALWAYS = ("cam", "ksigma", "grad_cam", "excitation_backprop", "dtd")
+"""One of each way of explaining."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.thorough) for name in EVERY]
+)
 def test_each_finds_evidence_where_it_is_done(i3d: TorchBackend, clips: Path, name: str):
     """Two arms wrestle in the middle of the picture: there all that ask for the class at each place must look."""
     forward = a_pass(i3d, rtx.read_clip(clips / "arm_wrestling.mp4", "i3d-k400").clip.frames)
@@ -55,6 +61,7 @@ def test_the_score_is_shared_out_whole(i3d: TorchBackend, clip: np.ndarray):
     assert float(made.lost) < 0.01
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("clip", ["arm_wrestling.mp4"], indirect=True)
 def test_cam_contrast_and_excitation_are_their_sums(i3d: TorchBackend, clip: np.ndarray):
     forward = a_pass(i3d, clip)

@@ -179,7 +179,7 @@ def test_frames_between_clips_that_are_far_apart_are_not_painted(engines: list[E
     assert "in no clip that was explained" in (tmp_path / "gaps.html").read_text()
 
 
-@pytest.mark.parametrize("size", [(640, 4), (4, 640), (33, 47)])
+@pytest.mark.parametrize("size", [(640, 4), pytest.param((4, 640), marks=pytest.mark.thorough), (33, 47)])
 def test_films_of_any_shape(engines: list[Engine], tmp_path: Path, size: tuple[int, int]):
     path = tmp_path / "x.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 10, size)
@@ -259,3 +259,16 @@ class _Broken:
 def test_a_folder_that_cannot_be_written_is_named(film: Film, tmp_path: Path):
     with pytest.raises(UserError, match=re.escape(f"cannot write '{tmp_path}/no/x.png'")):
         save([tmp_path / "no" / "x.png"], film, LOOK)
+
+
+def test_of_a_twin_network_each_branch_has_its_panel(twin: Engine, hall: Hall, tmp_path: Path):
+    clip = read_clip(hall[0], twin.backend, 3.0)
+    one, results = explain_clip([twin], str(hall[0]), clip)
+    assert [panel.explainer for panel in one.panels] == ["ksigma(k=1.0) of RGB", "ksigma(k=1.0) of flow"]
+    assert len(results) == 1
+    whole = explain_film([twin], str(hall[0]), every_s=2.0)
+    assert [panel.explainer for panel in whole.panels] == ["ksigma(k=1.0) of RGB", "ksigma(k=1.0) of flow"]
+    for found in (one, whole):
+        rgb, flow = (panel.at(3 * NS_PER_S)[1].values for panel in found.panels)
+        assert not np.array_equal(rgb, flow)
+    save([tmp_path / "side.png"], one, LOOK)

@@ -284,8 +284,10 @@ def test_new_words_come_with_an_old_frame(serve: Serve, page: Page, encoded: lis
     ("size", "fit", "rows", "columns", "box"),
     [
         ((720, 1280), "crop", slice(0, 8), slice(0, 8), (280, 0, 383, 103)),
-        ((720, 1280), "crop", slice(48, 56), slice(48, 56), (897, 617, 1000, 720)),
-        ((1080, 1920), "crop", slice(0, 8), slice(0, 8), (280, 0, 383, 103)),
+        pytest.param(
+            (720, 1280), "crop", slice(48, 56), slice(48, 56), (897, 617, 1000, 720), marks=pytest.mark.thorough
+        ),
+        pytest.param((1080, 1920), "crop", slice(0, 8), slice(0, 8), (280, 0, 383, 103), marks=pytest.mark.thorough),
         ((720, 1280), "pad", slice(28, 36), slice(0, 8), (0, 360, 183, 543)),
         ((480, 640), "pad", slice(24, 28), slice(52, 56), (594, 194, 640, 240)),
     ],
@@ -541,6 +543,7 @@ def widget(parameter: Parameter) -> str:
     return "number" if parameter.kind is int and parameter.range.high > 100 else "range"
 
 
+@pytest.mark.thorough
 @in_browser
 def test_sliders_reach_both_ends_of_what_is_declared(serve: Serve, page: Page, steered: Steered) -> None:
     """And what lies between reads back as it was set."""
