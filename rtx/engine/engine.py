@@ -17,6 +17,7 @@ from rtx.engine.backends import load
 from rtx.engine.budget import Rung, ladder
 from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip
+from rtx.errors import UserError
 from rtx.explain.chain import chain_for, check_backend, followed
 from rtx.explain.registry import Chain
 from rtx.explain.run import Explained, explain
@@ -131,9 +132,11 @@ class Engine:
         if self.follows:
             pasts = [Past(clip.frames) for _ in range(clips)]
             for _ in range(3):
-                self.run(np.zeros((clips, 1, size, size, 3), np.uint8), memory, pasts)
+                batch = self.run(np.zeros((clips, 1, size, size, 3), np.uint8), memory, pasts)
         else:
-            self.run(np.zeros((clips, clip.frames, size, size, 3), np.uint8), memory)
+            batch = self.run(np.zeros((clips, clip.frames, size, size, 3), np.uint8), memory)
+        if not bool(batch.forward.logits.isfinite().all()):
+            raise UserError(f"{self.card.name}: its scores are no numbers (NaN or infinite); are its weights whole?")
 
     def prepare(self, clips: int = 1, degrades: bool = True) -> None:
         """Before a live run: what is made at the first pass of its kind is made now; for all rungs, if it degrades."""

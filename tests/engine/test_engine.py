@@ -241,3 +241,23 @@ def test_k_sigma_of_a_twin_network_shows_both_branches(twin: Engine):
 def test_other_explainers_of_it_show_one_map(twin: Engine):
     twin.choose("saliency", None)
     assert twin.explain([replace(a_clip(size=48), frames=moving_right(48))])[0].beside is None
+
+
+class Broken(torch.nn.Module):
+    """Says of every clip that its score is no number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = torch.nn.Sequential(
+            torch.nn.Conv3d(3, 4, 3, 2, 1), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(4, 3)
+        )
+        torch.nn.init.constant_(self.net[3].weight, float("nan"))
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.net(clip)
+        return scores
+
+
+def test_a_network_whose_scores_are_no_numbers_is_refused_before_it_names_anything():
+    with pytest.raises(UserError, match="its scores are no numbers"):
+        Engine(rtx.load(Broken().eval()), "ksigma").warm_up()
