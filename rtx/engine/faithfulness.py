@@ -18,8 +18,8 @@ from rtx.link.wire import Faithfulness
 
 TENTH = 0.1
 """Of the voxels are taken away."""
-SHARE = 1 / 40
-"""Of the worker's time goes into it, at most: it takes the place of one clip in forty."""
+SHARE = 1 / 25
+"""Of the worker's time goes into it, at most: it takes the place of one clip in twenty-five."""
 KEPT = 20
 """A mean is of so many clips of a camera."""
 
@@ -29,10 +29,9 @@ Mask = NDArray[np.bool_]
 
 @dataclass
 class _Known:
-    """Of one camera, the shares of the score that were lost."""
+    """Of one camera: how likely the class was in each clip, whole, without its hottest tenth, without another."""
 
-    hottest: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
-    elsewhere: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    scores: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=KEPT))
     clips: int = 0
 
 
@@ -58,7 +57,8 @@ class Meter:
         known = self._known.get(camera)
         if known is None:
             return None
-        return Faithfulness(round(fmean(known.hottest), 4), round(fmean(known.elsewhere), 4), len(known.hottest))
+        whole, hottest, elsewhere = (round(fmean(of), 4) for of in zip(*known.scores, strict=True))
+        return Faithfulness(whole, hottest, elsewhere, len(known.scores))
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -66,17 +66,20 @@ class Meter:
         return tuple(self._known)
 
     def explained(self, found: list[Found], seconds: float) -> None:
-        """So long these took. One of them may be measured: of the camera that was so least often."""
+        """So long these took. One of them may be measured: of the camera that was so least often.
+
+        Not the beginning of a stream, which has fewer frames than a clip.
+        """
         self._explaining += seconds
-        evident = [of for of in found if float(of.relevance.max()) > 0]
-        self._next = min(evident, key=lambda of: self._count(of.clip.camera), default=None)
+        whole = [of for of in found if len(of.clip.before or ()) + len(of.clip.frames) == of.input_size[0]]
+        self._next = min(whole, key=lambda of: self._count(of.clip.camera), default=None)
 
     def step(self) -> bool:
         """One pass, if there is time for it. True where a camera's means have changed."""
         if self._engine.rung.words or self._spent + self._longest > SHARE * (self._spent + self._explaining):
             return False
         if self._under_way is None:
-            if self._next is None:
+            if self._next is None or not float(self._next.relevance.max()) > 0:
                 return False
             self._under_way, self._next = self._measure(self._next), None
         began = self._clock()
@@ -92,27 +95,21 @@ class Meter:
         """Three passes over one clip: whole, without its most relevant tenth, without another tenth of that shape."""
         frames = frames_of(found)
         mask = most_relevant(found)
-        score = self._score(frames, None)
-        label, whole = score
+        label, whole = self._score(frames, self._engine.target)
         yield
-        lost = []
-        for away in (mask, elsewhere(mask, self._random)):
-            _, left = self._score(blanked(frames, away), label)
-            lost.append(1 - left / whole)
-            if len(lost) == 1:
-                yield
+        _, without_hottest = self._score(blanked(frames, mask), label)
+        yield
+        _, without_other = self._score(blanked(frames, elsewhere(mask, self._random)), label)
         known = self._known.setdefault(found.clip.camera, _Known())
-        known.hottest.append(lost[0])
-        known.elsewhere.append(lost[1])
+        known.scores.append((whole, without_hottest, without_other))
         known.clips += 1
 
     def _score(self, frames: NDArray[np.uint8], label: int | None) -> tuple[int, float]:
-        """How likely the explained class is, or the likeliest one, and its number."""
+        """A class's number and how likely it is; without one, the likeliest."""
         self.passes += 1
-        wanted = self._engine.target if label is None else label
-        forward = self._engine.backend.forward(frames[None], [wanted])
+        forward = self._engine.backend.forward(frames[None], [label])
         number = int(forward.target[0])
-        return number, max(float(forward.logits[0].softmax(0)[number]), 1e-9)
+        return number, float(forward.logits[0].softmax(0)[number])
 
     def _count(self, camera: str) -> int:
         return self._known[camera].clips if camera in self._known else 0

@@ -279,7 +279,7 @@ def _tell_faithfulness(meter: Meter, report: Report) -> None:
     for camera in meter.cameras:
         told = meter.of(camera)
         assert told is not None
-        report.facts[f"faithfulness@{camera}"] = f"{told.hottest} {told.elsewhere} {told.clips}"
+        report.facts[f"faithfulness@{camera}"] = f"{told.whole} {told.hottest} {told.elsewhere} {told.clips}"
 
 
 def _is_due(watched: Watched, waiting: Frame | None) -> bool:

@@ -20,6 +20,7 @@ Text = Annotated[str, Meta(max_length=200)]
 Chain = Annotated[str, Meta(max_length=500)]
 """An explainer with its steps, as it is written: `ksigma(k=2) | selective`."""
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Milliseconds = Annotated[dict[Annotated[str, Meta(max_length=40)], float], Meta(max_length=40)]
@@ -138,18 +139,17 @@ class Beside(msgspec.Struct, frozen=True):
 
 class TopClass(msgspec.Struct, frozen=True):
     label: Text
-    p: Annotated[float, Meta(ge=0, le=1)]
+    p: Share
 
 
 class Faithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What became of the explained class's score where a tenth of a clip was blanked: means of some clips.
+    """How likely the explained class was where a tenth of a clip was blanked: means of some clips."""
 
-    Shares that were lost; 1 is all of it, below 0 it rose.
-    """
-
-    hottest: float
+    whole: Share
+    """Of the clips as they were."""
+    hottest: Share
     """Without the most relevant tenth."""
-    elsewhere: float
+    elsewhere: Share
     """Without as much at a place drawn by lot."""
     clips: Count
 
@@ -208,7 +208,7 @@ class WorkerState(_Message, frozen=True, kw_only=True, tag="worker"):
 
     state: Literal["loading", "collecting", "gap", "waiting"]
     since: Nanoseconds
-    progress: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    progress: Share = 0.0
     """While collecting: the share of the first clip that is there."""
 
 
@@ -327,10 +327,8 @@ def _check_explanation(message: Explanation) -> None:
         _check_map(message.beside.map)
         if len(message.beside.data) != 2 * math.prod(message.beside.shape):
             raise BadMessage(f"a flow of {len(message.beside.data)} bytes that says {message.beside.shape}")
-    faithful = message.faithfulness
     numbers = (
         *message.rect, message.peak, message.motion_share or 0.0, *message.ms.values(),
-        *(() if faithful is None else (faithful.hottest, faithful.elsewhere)),
         *(top.p for top in message.top),
     )  # fmt: skip
     if not all(math.isfinite(number) for number in numbers):

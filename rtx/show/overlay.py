@@ -268,8 +268,8 @@ def _status(view: View) -> str:
         parts.append(f"hottest on the figure {_rate(view.hits.body, view.hits.chance_body)}")
         parts.append(f"on acting limbs {_rate(view.hits.acting, view.hits.chance_acting)}")
     if view.faithfulness is not None:
-        hottest, elsewhere = (f"{-100 * of:+.0f} %" for of in (view.faithfulness.hottest, view.faithfulness.elsewhere))
-        parts.append(f"score without the heat {hottest}, elsewhere {elsewhere}")
+        known = view.faithfulness
+        parts.append(f"score {known.whole:.0%}, without the heat {known.hottest:.0%}, elsewhere {known.elsewhere:.0%}")
     if view.top and not view.evidence:
         parts.append("no evidence above threshold")
     if view.camera_state != "live":

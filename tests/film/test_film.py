@@ -269,10 +269,7 @@ def test_of_a_twin_network_each_branch_has_its_panel(twin: Engine, hall: Hall, t
     whole = explain_film([twin], str(hall[0]), every_s=2.0)
     assert [panel.explainer for panel in whole.panels] == ["ksigma(k=1.0) of RGB", "ksigma(k=1.0) of flow"]
     for found in (one, whole):
-        rgb, flow = (
-            np.stack([panel.at(row.times[-1])[1].values for row in panel.rows])
-            for panel in found.panels
-        )
+        rgb, flow = (np.stack([panel.at(row.times[-1])[1].values for row in panel.rows]) for panel in found.panels)
         assert rgb.any()
         assert flow.any()
         assert not np.array_equal(rgb, flow)

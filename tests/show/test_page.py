@@ -354,9 +354,12 @@ def test_what_the_score_is_without_the_heat_is_said_beside_what_it_is_without_as
 ):
     sink = serve()
     visit(page, sink)
-    shown(page, sink, view(motion_share=0.4, faithfulness=Faithfulness(0.434, -0.021, 12)))
+    shown(page, sink, view(motion_share=0.4, faithfulness=Faithfulness(0.91, 0.434, 0.88, 12)))
     assert page.locator(".motion dd").inner_text() == "40 %"
-    assert page.locator(".faithfulness dd").all_inner_texts() == ["−43 %", "without as much elsewhere +2 %"]
+    assert page.locator(".faithfulness dd").all_inner_texts() == [
+        "43 %",
+        "with it 91 %, without as much elsewhere 88 %",
+    ]
     shown(page, sink, view(faithfulness=None))
     assert page.locator(".faithfulness").is_hidden()
 

@@ -105,16 +105,16 @@ class _Collector:
 
 
 def _faithfulness(part: Part) -> Iterable[Metric]:
-    lost = GaugeMetricFamily(
-        "rtx_score_lost_ratio", "Share of the explained class's score that goes with a tenth of a clip.",
-        labels=["camera", "without"],
-    )  # fmt: skip
+    score = GaugeMetricFamily(
+        "rtx_score_ratio", "How likely the explained class is, without a tenth of a clip.", labels=["camera", "without"]
+    )
     for camera, told in faithfulness_of(part.facts).items():
-        lost.add_metric([camera, "hottest"], told.hottest)
-        lost.add_metric([camera, "elsewhere"], told.elsewhere)
-    passes = CounterMetricFamily("rtx_faithfulness_passes", "Passes that went into measuring what goes.")
+        score.add_metric([camera, "nothing"], told.whole)
+        score.add_metric([camera, "hottest"], told.hottest)
+        score.add_metric([camera, "elsewhere"], told.elsewhere)
+    passes = CounterMetricFamily("rtx_faithfulness_passes", "Passes that went into scores without a tenth of a clip.")
     passes.add_metric([], part.counts.get("faithfulness_passes", 0))
-    return lost, passes
+    return score, passes
 
 
 def histogram(ages: Ages) -> tuple[list[tuple[str, float]], float]:

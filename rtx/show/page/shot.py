@@ -97,7 +97,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="view"):
     """What the worker gives up at present to keep within its budget; empty: nothing."""
     motion_share: float | None
     faithfulness: Faithfulness | None
-    """What the class lost of its score without the hottest tenth, without another tenth, and of how many clips."""
+    """How likely the class is: as it is, without the hottest tenth, without another tenth; and of how many clips."""
     truth: TruthHeader | None
     right: bool | None
     """Is the first class the true one? null where nobody knows, and where the clip shows two acts."""

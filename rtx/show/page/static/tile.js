@@ -157,11 +157,11 @@ export class Tile {
     return `Heat: evidence for ${target}${likely}${against === null ? "" : `, not ${against}`}`;
   }
 
-  /** What the class loses where the hottest tenth of the clip is blanked, and where as much is blanked elsewhere. */
+  /** How likely the class is where the hottest tenth of the clip is blanked, and where as much is blanked elsewhere. */
   describeFaithfulness() {
-    const { hottest, elsewhere } = this.view.faithfulness ?? { hottest: null, elsewhere: null };
-    fact(this.part(".faithfulness"), hottest, change);
-    write(this.part(".faithfulness .chance"), elsewhere === null ? "" : `without as much elsewhere ${change(elsewhere)}`);
+    const known = this.view.faithfulness;
+    fact(this.part(".faithfulness"), known && known.hottest, percent);
+    if (known) write(this.part(".faithfulness .chance"), `with it ${percent(known.whole)}, without as much elsewhere ${percent(known.elsewhere)}`);
   }
 
   describeTruth() {
@@ -203,12 +203,6 @@ export class Tile {
 function state(chip, words, good, bad) {
   write(chip, words);
   chip.dataset.level = words === good ? "good" : bad.test(words) ? "bad" : "wait";
-}
-
-/** A share that was lost, as what became of the score. */
-function change(lost) {
-  const points = Math.round(-100 * lost);
-  return `${points > 0 ? "+" : points < 0 ? "−" : ""}${Math.abs(points)} %`;
 }
 
 function fact(node, value, words) {
