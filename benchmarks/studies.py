@@ -36,7 +36,7 @@ ASKED: dict[str, tuple[Of, ...]] = {
     "agreement": (Of("figures", SCENES), REAL), "motion": (Of("figures", SCENES), REAL),
     "localise": (Of("figures", SCENES),), "overhead": (Of("figures", "10"), REAL),
     "sanity": (Of("figures", "20"),), "faithful": (Of("figures", "20"),),
-    "cheat": (Of("betrayed", SCENES), Of("figures", SCENES), Of("shuffled", SCENES)),
+    "cheat": (Of("betrayed", "24"), Of("figures", "24"), Of("shuffled", "24")),
 }  # fmt: skip
 
 
