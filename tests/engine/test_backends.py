@@ -45,7 +45,7 @@ def test_each_gives_what_torch_gives(backend: str, explainer: str, figures: Torc
         assert len(found.explained.relevance) == n
 
 
-@pytest.mark.parametrize("backend", GRAPHS)
+@pytest.mark.parametrize("backend", [pytest.param("onnx", marks=pytest.mark.thorough), "openvino"])
 def test_on_real_clips_with_real_weights_all_agree(backend: str, i3d: TorchBackend, clips: Path):
     frames = np.concatenate([read_clip(clips / file, "i3d-k400").clip.frames[None] for file in FILES])
     with_graph = Engine(load(i3d.card, backend, "cpu", "fp32", 1), "cam")  # type: ignore[arg-type]

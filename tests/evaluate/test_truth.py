@@ -88,6 +88,7 @@ def test_a_mean_and_how_sure_it_is():
     assert mean_of(values) == mean_of(values), "its seed is stated"
 
 
+@pytest.mark.thorough
 def test_what_counts_is_a_clip_that_shows_one_act_and_was_named_rightly(figures: TorchBackend):
     engines = [Engine(figures, "cam", continual=False)]
     frames = figures.card.clip.frames

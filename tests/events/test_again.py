@@ -87,6 +87,7 @@ def test_the_network_sees_again_what_it_saw(roi: tuple[float, float, float, floa
     np.testing.assert_allclose(shown_part(height, width, again, camera.roi), seen, atol=1.01)
 
 
+@pytest.mark.thorough
 def test_one_at_a_time_and_gone_with_the_page(recorded: Path):
     again = Again(recorded)
     assert again.work is None

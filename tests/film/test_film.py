@@ -70,6 +70,7 @@ def test_the_share_that_is_done_grows_to_one(hall: Hall, engines: list[Engine], 
     assert (told[0], told[-1]) == (0, 1)
 
 
+@pytest.mark.thorough
 def test_one_pass_serves_all_explainers(hall: Hall, engines: list[Engine], film: Film):
     """And each finds what it finds alone."""
     for engine, panel in zip(engines, film.panels, strict=True):
@@ -168,6 +169,7 @@ def test_a_film_shorter_than_a_clip_is_spread_over_one_and_says_so(engines: list
     assert "shorter than a clip" in (tmp_path / "short.html").read_text()
 
 
+@pytest.mark.thorough
 def test_frames_between_clips_that_are_far_apart_are_not_painted(engines: list[Engine], hall: Hall, tmp_path: Path):
     film = explain_film(engines, str(hall[0]), every_s=5.0)
     assert film.covered == pytest.approx(0.3, abs=0.05)

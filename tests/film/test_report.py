@@ -288,6 +288,7 @@ def test_what_was_made_is_not_explained_again(folder: Path):
         videos(folder, folder / "deeper" / "..")
 
 
+@pytest.mark.thorough
 def test_json_goes_where_it_was_sent_although_there_are_bars(folder: Path, tmp_path: Path):
     """Standard error is a terminal, standard output is not."""
     (folder / "broken.avi").unlink()

@@ -104,6 +104,7 @@ def test_layers_are_drawn_anew_from_the_last_one_on_and_the_network_stays():
     assert torch.equal(again[0], next(iter(cascade(network, ["2"])))[1].state_dict()["2.weight"]), "the seed says how"
 
 
+@pytest.mark.thorough
 def test_cam_of_the_halls_network_is_more_faithful_than_chance(figures: TorchBackend):
     """Deleted where it is hot, the action's score falls sooner than where it is not."""
     frames = np.stack([rtx.read_clip(f"scene:hall?seed={seed}", figures, 6.0).clip.frames for seed in range(3, 6)])

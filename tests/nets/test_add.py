@@ -45,7 +45,10 @@ def added(own: Path, checkpoint: Path, **about: Any) -> cards.Card:
     return add(checkpoint, "r3d_18", own / "labels.txt", about.pop("name", "mine"), about, {})
 
 
-@pytest.mark.parametrize("kind", ["plain", "wrapped, of several GPUs", "safetensors"])
+@pytest.mark.parametrize(
+    "kind",
+    ["wrapped, of several GPUs", *(pytest.param(of, marks=pytest.mark.thorough) for of in ("plain", "safetensors"))],
+)
 def test_a_checkpoint_gives_the_same_scores_as_the_network_it_is_of(own: Path, kind: str):
     network = a_network()
     state = torchvisions(network)

@@ -86,7 +86,7 @@ def test_a_network_taken_as_it_is_is_explained_as_one_of_ours(kind: type[Staged]
     torch.testing.assert_close(explainer(forward_of(found, clip)), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [*NETS, C3D, ResNet3D])
+@pytest.mark.parametrize("kind", [*NETS, *(pytest.param(of, marks=pytest.mark.thorough) for of in (C3D, ResNet3D))])
 def test_cells_are_found_where_the_architecture_says_they_lie(kind: type[Staged]):
     torch.manual_seed(0)
     network = kind().eval()
