@@ -71,6 +71,8 @@ class Meter:
         Not the beginning of a stream, which has fewer frames than a clip.
         """
         self._explaining += seconds
+        if self._engine.rung.words:
+            found = []  # What is explained while something is given up may be another's map.
         whole = [of for of in found if len(of.clip.before or ()) + len(of.clip.frames) == of.input_size[0]]
         self._next = min(whole, key=lambda of: self._count(of.clip.camera), default=None)
 

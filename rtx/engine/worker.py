@@ -182,6 +182,7 @@ def _choose(
     pace.anew()
     if meter is not None:
         meter.anew()
+        _tell_faithfulness(meter, report)
     for watched in cameras:
         watched.memory = Memory()
         if isinstance(watched.window, Stream) != engine.follows:
@@ -274,7 +275,9 @@ def step(
 
 
 def _tell_faithfulness(meter: Meter, report: Report) -> None:
-    """For the report and the metrics."""
+    """For the report and the metrics: of what is explained now, and of nothing before."""
+    for name in [name for name in report.facts if name.startswith("faithfulness@")]:
+        del report.facts[name]
     report.counts["faithfulness_passes"] = meter.passes
     for camera in meter.cameras:
         told = meter.of(camera)

@@ -15,10 +15,13 @@ from rtx.engine.faithfulness import SHARE, Meter, blanked, elsewhere, most_relev
 from rtx.engine.stream import Stream
 from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip
+from rtx.engine.worker import _tell_faithfulness
 from rtx.explain.placing import upsample
 from rtx.explain.steps import Memory
 from rtx.geometry import Rect
+from rtx.health import faithfulness_of
 from rtx.link.frames import Frame
+from rtx.process import Report
 from rtx.scenes.film import Film, film
 from rtx.scenes.scene import Cast
 
@@ -142,7 +145,22 @@ def test_it_stands_back_while_something_is_given_up_and_where_nothing_is_found(e
     meter.explained([replace(found, relevance=-found.relevance.abs())], 1.0)
     for _ in range(5):
         assert not meter.step()
+    engine.rung = replace(engine.rung, words="cam instead of dtd")
+    meter.explained([found], 1.0)
+    engine.rung = replace(engine.rung, words="")
+    assert not meter.step(), "that was another explainer's map"
     assert meter.passes == 0
+
+
+def test_what_was_measured_of_another_explainer_is_told_no_more(engine: Engine, found: Found):
+    meter, report = Meter(engine), Report("worker")
+    meter.explained([found], 1e9)
+    measured(meter)
+    _tell_faithfulness(meter, report)
+    assert set(faithfulness_of(report.facts)) == {"hall"}
+    meter.anew()
+    _tell_faithfulness(meter, report)
+    assert faithfulness_of(report.facts) == {}
 
 
 def test_cameras_take_turns_and_another_explainer_begins_anew(engine: Engine):
