@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCE ?=
+# Else every process that is started compiles torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 QUICK := $(addprefix tests/,explain evaluate film nets engine learn scenes measure show events test_cli.py test_config.py \
 	test_package.py test_read_scene.py test_redact.py test_roster.py)
 # They start processes, and mostly wait.

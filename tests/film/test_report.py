@@ -219,7 +219,7 @@ def test_a_folder_is_explained_file_by_file(
 def test_a_folder_goes_on_where_a_kill_stopped_it(folder: Path, tmp_path: Path):
     (folder / "broken.avi").unlink()
     out = tmp_path / "out"
-    command_line = ("explain", str(folder), "-o", str(out), "--model", "figures", "--whole", "--format", "mp4")
+    command_line = ("explain", str(folder), "-o", str(out), *"--model figures --whole --every 1 --format mp4".split())
     with Running(*command_line) as run:
         until(lambda: (out / "a.mp4.mp4").is_file(), 60)
         until(lambda: (out / RECORD).read_text().count("\n") == 2, 10)
@@ -317,7 +317,7 @@ def test_a_full_disk_is_one_line_and_not_the_end_of_the_process(hall: Hall, tmp_
     small.mkdir()
     line = " ".join(map(shlex.quote, (*RTX, "explain", str(hall[0]), "--whole", "--model", "figures")))
     for size, variables, how, output in (
-        ("64k", f"TMPDIR={small}", "--explainer saliency --every 0.05", tmp_path / "x.npz"),
+        ("8k", f"TMPDIR={small}", "--explainer saliency --every 0.05", tmp_path / "x.npz"),
         ("16k", "", "--explainer cam --every 1", small / "x.mp4"),
     ):
         script = f"mount -t tmpfs -o size={size} none {small} && {variables} {line} {how} -o {output}"
