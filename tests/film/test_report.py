@@ -219,7 +219,8 @@ def test_a_folder_is_explained_file_by_file(
 def test_a_folder_goes_on_where_a_kill_stopped_it(folder: Path, tmp_path: Path):
     (folder / "broken.avi").unlink()
     out = tmp_path / "out"
-    command_line = ("explain", str(folder), "-o", str(out), *"--model figures --whole --every 1 --format mp4".split())
+    options = ("--model", "figures", "--whole", "--every", "1", "--format", "mp4")
+    command_line = ("explain", str(folder), "-o", str(out), *options)
     with Running(*command_line) as run:
         until(lambda: (out / "a.mp4.mp4").is_file(), 60)
         until(lambda: (out / RECORD).read_text().count("\n") == 2, 10)
