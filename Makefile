@@ -65,10 +65,12 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet -e .
 	@touch $@
 
-$(VENV)/.tested: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.tested: pyproject.toml | $(VENV)/bin/python $(VENV)/axe
 	$(BIN)/pip install --quiet --no-compile -e '.[dev]' matplotlib click tqdm
 	@# What explainers are compared with: with all their dependencies they would bring another torch.
 	$(BIN)/pip install --quiet --no-compile --no-deps torchcam==0.5.0 captum==0.7.0 zennit==0.5.1 grad-cam==1.5.5
-	@# Looks for what a reader cannot use on the page; without npm that one test skips.
-	@! command -v npm >/dev/null || npm install --silent --no-fund --no-audit --prefix $(VENV)/axe axe-core@4.14.1
 	@touch $@ $(VENV)/.installed
+
+# Looks for what a reader cannot use on the page; without npm that one test skips.
+$(VENV)/axe: | $(VENV)/bin/python
+	@! command -v npm >/dev/null || npm install --silent --no-fund --no-audit --prefix $@ axe-core@4.14.1

@@ -682,7 +682,7 @@ def test_age_grows_between_messages_and_turns_red_when_late(serve: Serve, page: 
     shown(page, sink, view())
     calm = page.evaluate(colour)
     messages = page.evaluate("rtx.views")
-    first, start = page.evaluate("rtx.tiles.hall.heatmapAge"), time.monotonic()
+    start, first = time.monotonic(), page.evaluate("rtx.tiles.hall.heatmapAge")
     assert first >= 412
     until(lambda: int(words(page, ".age dd").split()[0]) >= first + 200, "the number to grow")
     grown = page.evaluate("rtx.tiles.hall.heatmapAge") - first
