@@ -100,9 +100,8 @@ def test_a_camera_that_comes_back_with_another_size_is_shown_so(hall: Watched, s
     comes_back_by_itself(hall)
 
 
-@pytest.mark.usefixtures("weights")
 def test_a_lost_camera_empties_its_clip_and_is_explained_again(server: RtspServer):
-    with watched(server.url, SMALL) as run, Sockets() as sockets:
+    with watched(server.url, SMALL, changes=("worker.model=figures",)) as run, Sockets() as sockets:
         eyes = Viewer(sockets, run.supervisor.pipeline, run.supervisor.folder)
 
         def heat(wanted: bool) -> View | None:

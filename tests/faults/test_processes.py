@@ -183,9 +183,8 @@ def test_every_frame_of_a_file_is_shown_once_and_then_it_ends(film: Path, tmp_pa
     assert report["deadline_misses"] == 0
 
 
-@pytest.mark.usefixtures("weights")
 def test_every_frame_of_a_file_is_shown_once_although_it_is_recorded(film: Path, tmp_path: Path):
-    recording = ("--set", "events.record=true", "--set", f'events.folder="{tmp_path / "events"}"')
+    recording = ("--model", "figures", "--set", "events.record=true", "--set", f'events.folder="{tmp_path / "events"}"')
     with Running(*whole_file(film, tmp_path / "out.mp4"), *recording, report=True) as rtx:
         assert rtx.end(90) == 0
         report = rtx.report
@@ -193,11 +192,10 @@ def test_every_frame_of_a_file_is_shown_once_although_it_is_recorded(film: Path,
     assert (report["captured"], report["shown"]) == (FRAMES, FRAMES)
 
 
-@pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize("victim", ["worker", "display"])
 def test_every_frame_of_a_file_is_shown_once_even_if_a_process_dies(film: Path, tmp_path: Path, victim: str):
     out = tmp_path / "out.mp4"
-    changes = ("camera.pace=every", f'show.sinks=["file:{out}"]')
+    changes = ("camera.pace=every", "worker.model=figures", f'show.sinks=["file:{out}"]')
     with watched(str(film), changes=changes) as run:
         run.until(lambda: run.count("display", "shown") > 5 and run.count("worker", "picked_up") > 5)
         run.kill(victim)

@@ -69,7 +69,7 @@ def settings(keys: Path, *parts: str) -> tuple[str, ...]:
 
 
 def run_on(host: str, keys: Path, *parts: str, ahead_s: int = 0, seconds: float = 60) -> Running:
-    arguments = ("run", SMALL, "--show", "none", "--seconds", str(seconds), *settings(keys, *parts))
+    arguments = ("run", SMALL, "--model", "figures", "--show", "none", "--seconds", str(seconds), *settings(keys, *parts))
     return Running(*arguments, prefix=inside(host, ahead_s), report=True)
 
 
@@ -79,7 +79,6 @@ def other_clock(hosts: tuple[str, str]) -> int:
     return AHEAD_S
 
 
-@pytest.mark.usefixtures("weights")
 def test_ages_are_true_although_the_grabbers_clock_is_1000_s_ahead(
     hosts: tuple[str, str], keys: Path, other_clock: int
 ):
@@ -101,7 +100,6 @@ def test_ages_are_true_although_the_grabbers_clock_is_1000_s_ahead(
     assert set(report["restarts"]) == {"worker", "display"}
 
 
-@pytest.mark.usefixtures("weights")
 def test_a_worker_may_stand_alone_between_grabber_and_display(hosts: tuple[str, str], keys: Path, other_clock: int):
     """Grabber and display share the clock that is ahead; the worker, whose maps have times of its own, does not."""
     left, right = hosts
