@@ -171,9 +171,13 @@ def whole_file(film: Path, out: Path) -> tuple[str, ...]:
     return "run", str(film), "--set", "camera.pace=every", "--show", f"file:{out}"
 
 
-@pytest.mark.usefixtures("weights")
-def test_every_frame_of_a_file_is_shown_once_and_then_it_ends(film: Path, tmp_path: Path):
-    with Running(*whole_file(film, tmp_path / "out.mp4"), report=True) as rtx:
+@pytest.mark.parametrize("model", ["figures", pytest.param("i3d-k400", marks=pytest.mark.thorough)])
+def test_every_frame_of_a_file_is_shown_once_and_then_it_ends(
+    film: Path, tmp_path: Path, model: str, request: pytest.FixtureRequest
+):
+    if model == "i3d-k400":
+        request.getfixturevalue("weights")
+    with Running(*whole_file(film, tmp_path / "out.mp4"), "--model", model, report=True) as rtx:
         assert rtx.end(90) == 0
         report = rtx.report
         assert rtx.leftovers() == []

@@ -69,7 +69,17 @@ def settings(keys: Path, *parts: str) -> tuple[str, ...]:
 
 
 def run_on(host: str, keys: Path, *parts: str, ahead_s: int = 0, seconds: float = 60) -> Running:
-    arguments = ("run", SMALL, "--model", "figures", "--show", "none", "--seconds", str(seconds), *settings(keys, *parts))
+    arguments = (
+        "run",
+        SMALL,
+        "--model",
+        "figures",
+        "--show",
+        "none",
+        "--seconds",
+        str(seconds),
+        *settings(keys, *parts),
+    )
     return Running(*arguments, prefix=inside(host, ahead_s), report=True)
 
 

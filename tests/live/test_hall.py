@@ -17,6 +17,7 @@ from rtx.clock import now
 from rtx.demo import HALL
 from rtx.nets import cards
 from tests.browser import MISSING, chromium, opens
+from tests.faults.conftest import watched
 from tests.live.runs import free_port, report_of, running
 from tests.live.runs import rtx as command
 from tests.waiting import until
@@ -66,17 +67,13 @@ def test_views_of_a_stream_hold_class_heat_and_truth():
     assert 0 < (view.hits.chance_body or 0) < 0.5
 
 
-def test_two_halls_are_followed_by_one_network_turned_on_or_off(tmp_path: Path):
+def test_two_halls_are_followed_by_one_network_turned_on_or_off():
     forward_ms = {}
     for continual in ("true", "false"):
-        report = tmp_path / f"{continual}.json"
-        settings = ["--set", f"worker.continual={continual}", "--show", "none", "--seconds", "7"]
-        done = command("run", SMALL, SMALL.replace("7", "8", 1), *settings, "--report", str(report))
-        assert done.returncode == 0, done.stderr
-        found = report_of(report)
-        assert found["explained"] > 5
-        assert found["truth"]["judged"] > 2
-        forward_ms[continual] = found["ages_ms"]["forward"]["p50"]
+        changes = (f"worker.continual={continual}",)
+        with watched(SMALL, SMALL.replace("7", "8", 1), changes=changes) as run:
+            run.until(lambda: run.report.explained > 5 and run.report.truth and run.report.truth.judged > 2, 60)
+            forward_ms[continual] = run.report.ages_ms.forward.p50
     assert forward_ms["false"] > 3 * forward_ms["true"]
 
 
