@@ -66,7 +66,7 @@ class Worker(_Struct, frozen=True):
     precision: PrecisionName = "auto"
     threads: PositiveInt | None = None
     faithfulness: bool = True
-    """Measure in a twenty-fifth of the time, at most, whether the score depends on where the heat is."""
+    """Measure in a fortieth of the time, at most, whether the score depends on where the heat is."""
 
 
 class Page(_Struct, frozen=True):

@@ -18,8 +18,10 @@ from rtx.link.wire import Faithfulness
 
 TENTH = 0.1
 """Of the voxels are taken away."""
-SHARE = 1 / 25
-"""Of the worker's time goes into it, at most: it takes the place of one clip in twenty-five."""
+SHARE = 1 / 40
+"""Of the time in which clips come, at most, goes into it: it takes the place of no more than one clip in forty."""
+PAUSE_S = 1.0
+"""Of a longer silence so much counts as time in which clips come: what was not used up then is lost."""
 KEPT = 20
 """A mean is of so many clips of a camera."""
 
@@ -41,8 +43,8 @@ class Meter:
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.perf_counter, seed: int = 0):
         self._engine, self._clock = engine, clock
         self._random = np.random.default_rng(seed)
-        self._spent = self._explaining = 0.0
-        self._longest = 0.0
+        self._spent = self._streamed = self._longest = 0.0
+        self._last = clock()
         self.passes = 0
         self.anew()
 
@@ -70,7 +72,9 @@ class Meter:
 
         Not the beginning of a stream, which has fewer frames than a clip.
         """
-        self._explaining += seconds
+        at = self._clock()
+        self._streamed += max(seconds, min(at - self._last, PAUSE_S))
+        self._last = at
         if self._engine.rung.words:
             found = []  # What is explained while something is given up may be another's map.
         whole = [of for of in found if len(of.clip.before or ()) + len(of.clip.frames) == of.input_size[0]]
@@ -78,7 +82,7 @@ class Meter:
 
     def step(self) -> bool:
         """One pass, if there is time for it. True where a camera's means have changed."""
-        if self._engine.rung.words or self._spent + self._longest > SHARE * (self._spent + self._explaining):
+        if self._engine.rung.words or self._spent + self._longest > SHARE * self._streamed:
             return False
         if self._under_way is None:
             if self._next is None or not float(self._next.relevance.max()) > 0:

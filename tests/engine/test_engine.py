@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -75,13 +74,13 @@ def test_a_class_blind_explainer_names_no_target(figures):
     assert Engine(figures, "ksigma").explain([a_clip()])[0].target is None
 
 
-def test_live_and_file_say_the_same(i3d, clips: Path):
+def test_live_and_file_say_the_same(figures):
     """One clip through the live engine and through `rtx.explain`."""
-    clip = rtx.read_clip(clips / "arm_wrestling.mp4")
-    live = Engine(i3d, "cam").explain([clip.clip])[0]
-    result = rtx.explain(i3d, clip, "cam")
+    clip = rtx.read_clip("scene:hall?seed=7", figures, 4)
+    live = Engine(figures, "cam", continual=False).explain([clip.clip])[0]
+    result = rtx.explain(figures, clip, "cam")
     np.testing.assert_allclose(live.map.array(), result.relevance, rtol=1e-5, atol=1e-4)
-    assert live.top[0].label == result.top[0].label == "arm wrestling"
+    assert live.top[0].label == result.top[0].label
 
 
 def test_two_threads_explain_with_one_model(figures):

@@ -132,8 +132,42 @@ def test_it_takes_the_place_of_fewer_than_one_clip_in_twenty(engine: Engine, fou
     for _ in range(1000):
         meter.explained([found], 0.1)
         meter.step()
-    assert 1000 * SHARE * 0.8 < meter.passes <= 1000 * SHARE + 1
+    assert 1000 * SHARE * 0.8 < meter.passes <= 1000 * SHARE * 1.1
     assert meter.passes / 1000 < 1 / 20
+
+
+class Slowly:
+    """A clock that stands still, but for what the test and a pass add."""
+
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch, a_pass: float):
+        self.now, score = 0.0, Meter._score
+
+        def slow(meter: Meter, *of: object) -> tuple[int, float]:
+            self.now += a_pass
+            return score(meter, *of)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Meter, "_score", slow)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_time_that_the_worker_has_left_counts(engine: Engine, found: Found, monkeypatch: pytest.MonkeyPatch):
+    """Thirty clips a second for a minute, explained in no time; and nothing for an hour, which buys nothing."""
+    clock = Slowly(engine, monkeypatch, a_pass=0.12)
+    meter = Meter(engine, clock)
+    for _ in range(60 * 30):
+        clock.now += 1 / 30
+        meter.explained([found], 0.001)
+        meter.step()
+    minute = meter.passes
+    assert 60 * SHARE / 0.12 * 0.8 < minute <= 60 * SHARE / 0.12 * 1.1
+    clock.now += 3600
+    for _ in range(30):
+        clock.now += 1 / 30
+        meter.explained([found], 0.001)
+        meter.step()
+    assert meter.passes - minute <= 1
 
 
 def test_it_stands_back_while_something_is_given_up_and_where_nothing_is_found(engine: Engine, found: Found):

@@ -200,7 +200,7 @@ def test_the_truth_goes_with_its_frame():
         assert clip.truth == truth
 
 
-@pytest.mark.parametrize("explainer", ["ksigma(k=2)", "cam | selective(n=1)"])
+@pytest.mark.parametrize("explainer", [pytest.param("ksigma(k=2)", marks=pytest.mark.thorough), "cam | selective(n=1)"])
 def test_maps_classes_and_features_equal_one_pass_over_all_frames_since_the_reset(
     figures: TorchBackend, explainer: str
 ):

@@ -73,10 +73,10 @@ def test_too_slow_it_gives_up_what_it_must_and_quick_again_takes_it_back(tmp_pat
         run.flows()
         run.until(lambda: heard(64, ""))
         takes(250)
-        run.until(lambda: heard(32, "32 instead of 64 pixels"), 40)
+        run.until(lambda: heard(32, "32 instead of 64 pixels"), 60)
         run.until(lambda: "32 instead of 64 pixels" in run["worker"].state)
         takes(20)
-        run.until(lambda: heard(64, ""), 40)
+        run.until(lambda: heard(64, ""), 90)
         run.until(lambda: len(run.report.steps) == 3)
         assert [step.partition(" s: ")[2] for step in run.report.steps] == [
             "over its budget: fewer explanations a second",
