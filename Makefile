@@ -9,7 +9,7 @@ QUICK := $(addprefix tests/,explain evaluate film nets engine learn scenes measu
 	test_package.py test_read_scene.py test_redact.py test_roster.py)
 # They start processes, and mostly wait.
 WAITING := $(addprefix tests/,faults/test_processes.py faults/test_cameras.py faults/test_roster.py faults/test_choices.py \
-	capture link/test_hosts.py events/test_recorder.py live/test_for_machines.py)
+	capture bench link/test_hosts.py events/test_recorder.py live/test_for_machines.py)
 
 .PHONY: demo test thorough check bench figures truth clean
 
@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	@sh tests/system-packages.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile $(QUICK) $(addprefix --ignore=,$(WAITING))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(QUICK) $(addprefix --ignore=,$(WAITING))
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(WAITING)
 	@# What looks at the clock has the machine to itself.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(WAITING))

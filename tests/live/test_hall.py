@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import rtx
 from rtx.capture.clockbars import read_clock
 from rtx.capture.devices import webcams
-from rtx.cli import app
 from rtx.clock import now
 from rtx.demo import HALL
 from rtx.nets import cards
@@ -75,28 +72,6 @@ def test_two_halls_are_followed_by_one_network_turned_on_or_off():
             run.until(lambda: run.report.explained > 5 and run.report.truth and run.report.truth.judged > 2, 60)
             forward_ms[continual] = run.report.ages_ms.forward.p50
     assert forward_ms["false"] > 3 * forward_ms["true"]
-
-
-def test_the_hall_is_explained_like_a_file(tmp_path: Path):
-    sheet = tmp_path / "sheet.png"
-    done = command("explain", "scene:hall?seed=7", "--at", "3", "--json", "-o", str(sheet))
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said["model"] == "figures"
-    assert said["map"]["shape"] == [16, 14, 14]
-    assert said["truth"]["action"] in cards.card("figures").labels
-    assert said["truth"]["right"] == (said["truth"]["action"] == said["top"][0]["label"])
-    assert set(said["truth"]["hit"]) == set(said["truth"]["chance"]) == {"body", "acting"}
-    assert sheet.stat().st_size > 10_000
-
-
-def test_a_map_without_evidence_hits_nothing_and_misses_nothing():
-    chain = "ksigma(k=6) | selective(n=20)"
-    asked = ["explain", "scene:hall?seed=7", "--at", "8", "--explainer", chain]
-    said = json.loads(CliRunner().invoke(app, [*asked, "--json"]).output)
-    assert not said["map"]["evidence"]
-    assert said["truth"]["hit"] == {"body": None, "acting": None}
-    assert "no place is hottest" in CliRunner().invoke(app, asked).output
 
 
 @pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
