@@ -66,9 +66,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.tested: pyproject.toml | $(VENV)/bin/python $(VENV)/axe
-	$(BIN)/pip install --quiet --no-compile -e '.[dev]' matplotlib click tqdm
-	@# What explainers are compared with: with all their dependencies they would bring another torch.
-	$(BIN)/pip install --quiet --no-compile --no-deps torchcam==0.5.0 captum==0.7.0 zennit==0.5.1 grad-cam==1.5.5
+	$(BIN)/pip install --quiet --no-compile -e '.[dev]' matplotlib click tqdm pandas scikit-learn scikit-image cachetools
+	@# What explainers and measures are compared with: with all their dependencies they would bring another torch.
+	$(BIN)/pip install --quiet --no-compile --no-deps torchcam==0.5.0 captum==0.7.0 zennit==0.5.1 grad-cam==1.5.5 \
+		quantus==0.6.0
 	@touch $@ $(VENV)/.installed
 
 # Looks for what a reader cannot use on the page; without npm that one test skips.
