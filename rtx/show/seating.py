@@ -36,7 +36,7 @@ class Cameras(msgspec.Struct, frozen=True, tag="cameras"):
     asked: bool = False
     """A wish is on its way."""
     refused: str = ""
-    """Why the last one was not done."""
+    """Why the last one was not done, or what was asked for together with it."""
     not_recording: str = ""
     """Why nothing is recorded at present, of what should be."""
 
@@ -51,6 +51,8 @@ class Seating:
         self._number = 0
         self._asked_at: int | None = None
         self._why = ""
+        self._together = False
+        """When the last wish was answered, another was waiting."""
         self.state: Cameras | None = None
         """None until the supervisor was heard."""
         self.listeners: list[Callable[[], None]] = []
@@ -75,16 +77,22 @@ class Seating:
         return ""
 
     def step(self) -> None:
-        """Send what was asked for, take what the supervisor says."""
-        while self._wishes:
-            self._send(self._wishes.popleft())
+        """Take what the supervisor says, send what was asked for: one after another, so that no refusal is lost."""
         newest = self._health.newest
         if self._asked_at is not None:
             if newest is not None and newest.answered >= self._number:
-                self._asked_at, self._why = None, newest.refused
+                self._answered(newest.refused)
             elif now() - self._asked_at > PATIENCE_S * NS_PER_S:
-                self._asked_at, self._why = None, f"no answer from the supervisor within {PATIENCE_S:.0f} s"
+                self._answered(f"no answer from the supervisor within {PATIENCE_S:.0f} s")
+        if self._asked_at is None and self._wishes:
+            if not self._together:
+                self._why = ""
+            self._send(self._wishes.popleft())
         self._tell()
+
+    def _answered(self, refused: str) -> None:
+        self._asked_at, self._why = None, "; ".join(filter(None, (self._why, refused)))
+        self._together = bool(self._wishes)
 
     def _send(self, wish: CameraWish) -> None:
         if self._line is None:
