@@ -15,6 +15,7 @@ from rich.table import Table
 
 from rtx.cli.terminal import bars, console
 from rtx.errors import UserError
+from rtx.evaluate.questions import QUESTIONS
 
 if TYPE_CHECKING:
     from rtx.evaluate.bootstrap import Mean
@@ -87,15 +88,7 @@ def study(name: str, asks: str) -> None:
     evaluate.command(name)(command)
 
 
-for _name, _asks in {
-    "agreement": "How alike are the maps of two explainers?",
-    "motion": "How much of the heat lies where something moves, and what does the selective step keep?",
-    "localise": "Do maps find who acts?",
-    "faithful": "Does the score depend on what maps call relevant?",
-    "sanity": "Do maps depend on what the network has learned?",
-    "overhead": "What does explaining cost?",
-    "cheat": "Does an explainer catch a network that knows a kick by a red mat?",
-}.items():
+for _name, _asks in QUESTIONS.items():
     study(_name, _asks)
 
 

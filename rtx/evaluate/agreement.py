@@ -9,25 +9,29 @@ from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.study import Example, Study, Values, known, maps
 from rtx.measure.similarity import agreement, pcc, sim
 
+FLOW = "flow: "
+"""How the columns of a twin network's second branch begin."""
+
 
 def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:
-    """Each pair once."""
-    found = {name: of[None] for name, of in maps(backend, explainers, example.frames).relevance.items()}
-    return {
-        f"{one} and {other}": {
-            "SIM": known(sim(found[one], found[other])),
-            "PCC": known(pcc(found[one], found[other])),
-            "in common": known(agreement(found[one] - found[one].mean(), found[other] - found[other].mean())),
-        }
-        for one, other in combinations(explainers, 2)
-    }
+    """Each pair once; of a twin network, its RGB branch's, and beside them those of flow."""
+    found = maps(backend, explainers, example.frames)
+    values: Values = {f"{one} and {other}": {} for one, other in combinations(explainers, 2)}
+    for branch, of in (("", found.relevance), (FLOW, found.beside)):
+        for one, other in combinations(of, 2):
+            a, b = of[one][None], of[other][None]
+            values[f"{one} and {other}"] |= {
+                f"{branch}SIM": known(sim(a, b)),
+                f"{branch}PCC": known(pcc(a, b)),
+                f"{branch}in common": known(agreement(a - a.mean(), b - b.mean())),
+            }
+    return values
 
 
 AGREEMENT = Study(
     "agreement",
-    "How alike are the maps of two explainers?",
     ("ksigma", "cam", "saliency", "guided_backprop", "grad_cam", "guided_grad_cam", "dtd"),
     measure,
     "SIM: 1 the same, 0 nothing in common. PCC: Pearson's correlation. in common: of the voxels above the "
-    "mean of either map, the share that is above both.",
+    "mean of either map, the share that is above both. Of a twin network: of its RGB branch, and of flow.",
 )

@@ -42,7 +42,6 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
 
 CHEAT = Study(
     "cheat",
-    "Does an explainer catch a network that knows a kick by a red mat?",
     ("ksigma", "cam", "contrast", "saliency", "guided_backprop", "grad_cam", "grad_cam_pp", "layer_cam",
      "guided_grad_cam", "cam3d", "p3dcam", "dtd", "lrp", "excitation_backprop", "contrastive_mwp", "pyramid"),
     measure,

@@ -42,7 +42,6 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
 
 FAITHFUL = Study(
     "faithful",
-    "Does the score depend on what maps call relevant?",
     ("ksigma", "cam", "grad_cam", "guided_backprop", "dtd"),
     measure,
     f"The class's mean probability while voxels come into a baseline (insertion: more is better) or go (deletion: less "

@@ -48,7 +48,6 @@ def _called(backend: TorchBackend, explainers: Sequence[str]) -> dict[str, str]:
 
 LOCALISE = Study(
     "localise",
-    "Do maps find who acts?",
     ("grad_cam", "cam3d", "p3dcam", "p3dcam(aggregate='mean')", "ksigma", "cam"),
     measure,
     "Acc over the frames in which who acts is to be seen. hit point: the map's most lies in the true box; chance: the "

@@ -33,7 +33,6 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
 
 MOTION = Study(
     "motion",
-    "How much of the heat lies where something moves, and what does the selective step keep?",
     ("ksigma", "cam", "dtd", "grad_cam", "guided_backprop", "guided_grad_cam"),
     measure,
     f"precision: of the voxels above the map's mean, the share that moves by more than {LEAST} pixels a sample (DIS); "

@@ -51,7 +51,6 @@ def _ms(work: Callable[[], object]) -> float:
 
 OVERHEAD = Study(
     "overhead",
-    "What does explaining cost?",
     ("ksigma", "cam", "saliency", "grad_cam", "guided_backprop", "guided_grad_cam", "dtd", "pyramid"),
     measure,
     "Medians over clips, of medians of turns: a pass that classifies, and one that explains, too. ratio: the latter "

@@ -39,7 +39,6 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
 
 SANITY = Study(
     "sanity",
-    "Do maps depend on what the network has learned?",
     ("ksigma", "cam", "grad_cam", "guided_backprop", "dtd"),
     measure,
     "Spearman's rank correlation with the map of the trained network, after the weights of this layer and of all "

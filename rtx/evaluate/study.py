@@ -15,10 +15,12 @@ from torch import Tensor
 from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.bootstrap import Mean, Middle, mean_of
+from rtx.evaluate.questions import QUESTIONS
 from rtx.explain.placing import upsample
 from rtx.measure.boxes import Box
 from rtx.nets.cards import Clip
 from rtx.nets.forward import Forward
+from rtx.nets.tstcnn import apart
 from rtx.scenes.film import Film
 
 
@@ -58,8 +60,6 @@ class Study(NamedTuple):
     """One question about explainers."""
 
     name: str
-    asks: str
-    """In one line."""
     explainers: tuple[str, ...]
     """Those that are asked, unless others are named: those of the papers and rtx's two fast ones."""
     measure: Measure
@@ -71,6 +71,11 @@ class Study(NamedTuple):
     """What it is measured on, where nothing else will do."""
     middle: Middle = np.mean
     """What stands for many clips: their mean, or their median."""
+
+    @property
+    def asks(self) -> str:
+        """In one line."""
+        return QUESTIONS[self.name]
 
     def fitting(self, backend: TorchBackend) -> list[str]:
         """Those of its explainers that this network can be asked for."""
@@ -105,7 +110,9 @@ class Maps(NamedTuple):
 
     forward: Forward
     relevance: dict[str, Tensor]
-    """By explainer, at the clip's resolution: T H W, float32, on the CPU."""
+    """By explainer, at the clip's resolution: T H W, float32, on the CPU. Of a twin network, its RGB branch's."""
+    beside: dict[str, Tensor]
+    """Of a twin network, its flow branch's."""
 
     @property
     def top(self) -> int:
@@ -118,11 +125,12 @@ def maps(
 ) -> Maps:  # fmt: skip
     """Maps of a clip's top class, or of another, from one pass."""
     forward = backend.forward(frames[None], [target])
-    found: dict[str, Tensor] = {}
-    for name in explainers:
-        explained = Engine(backend, name, continual=False).run_in(forward).explained
-        found[name] = upsample(forward, explained.relevance)[0].float().cpu()
-    return Maps(forward, found)
+    found: tuple[dict[str, Tensor], ...] = {}, {}
+    for of, seen in zip(found, apart(forward), strict=False):
+        for name in explainers:
+            explained = Engine(backend, name, continual=False).run_in(seen).explained
+            of[name] = upsample(seen, explained.relevance)[0].float().cpu()
+    return Maps(forward, *found)
 
 
 def known(value: Tensor | float) -> float | None:

@@ -14,6 +14,7 @@ from rtx.evaluate.bootstrap import Mean, mean_of
 from rtx.evaluate.examples import regions, shot_of
 from rtx.explain.placing import upsample
 from rtx.measure.places import Place, place
+from rtx.nets.tstcnn import apart
 from rtx.scenes.actions import LABELS
 from rtx.scenes.film import Film
 
@@ -28,7 +29,8 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     right: bool
     """The network named the action; only then is there something to explain rightly."""
     places: dict[str, dict[str, tuple[float | None, float | None, float | None, float | None]]] = {}
-    """By explainer and region: hit, chance, ratio, iou; None where nothing can be said."""
+    """By explainer and region: hit, chance, ratio, iou; None where nothing can be said. Of a twin network, those of its
+    RGB branch, and again of flow."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -60,10 +62,11 @@ def row(engines: Sequence[Engine], seed: int, shot: Film) -> Row:
         return Row(seed, action, False)
     where = regions(shot)
     found = {}
-    for number, engine in enumerate(engines):
-        batch = engine.run_in(batch.forward) if number else batch
-        relevance = upsample(batch.forward, batch.explained.relevance)[0].float().cpu().numpy()
-        found[str(engine.chain)] = {name: _plain(place(relevance, where[name])) for name in REGIONS}
+    for branch, seen in zip(("", ", flow"), apart(batch.forward), strict=False):
+        for engine in engines:
+            explained = engine.run_in(seen).explained
+            relevance = upsample(seen, explained.relevance)[0].float().cpu().numpy()
+            found[f"{engine.chain}{branch}"] = {name: _plain(place(relevance, where[name])) for name in REGIONS}
     return Row(seed, action, True, found)
 
 

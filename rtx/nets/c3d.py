@@ -9,21 +9,25 @@ from torch import Tensor, nn
 
 from rtx.nets.forward import Layers, Staged, exact
 
-# Name, channels, and the pooling after it: kernel in time and in space.
+# Name, channels in widths, and the pooling after it: kernel in time and in space.
 _STAGES = (
-    ("conv1a", 64, (1, 2)), ("conv2a", 128, (2, 2)), ("conv3a", 256, None), ("conv3b", 256, (2, 2)),
-    ("conv4a", 512, None), ("conv4b", 512, (2, 2)), ("conv5a", 512, None), ("conv5b", 512, None),
+    ("conv1a", 1, (1, 2)), ("conv2a", 2, (2, 2)), ("conv3a", 4, None), ("conv3b", 4, (2, 2)),
+    ("conv4a", 8, None), ("conv4b", 8, (2, 2)), ("conv5a", 8, None), ("conv5b", 8, None),
 )  # fmt: skip
 
 
 class C3D(Staged):
-    """C3D over clips N 3 16 112 112; the features are those of conv5b, before the last pooling."""
+    """C3D over clips N 3 16 112 112; the features are those of conv5b, before the last pooling.
 
-    def __init__(self, classes: int = 487):
+    The paper's has 64 channels in its first layer and 4096 in its head; thinner ones learn on small machines.
+    """
+
+    def __init__(self, classes: int = 487, width: int = 64, hidden: int = 4096):
         super().__init__()
         stages: OrderedDict[str, nn.Module] = OrderedDict()
         inputs = 3
-        for name, channels, pool in _STAGES:
+        for name, widths, pool in _STAGES:
+            channels = widths * width
             stages[name] = nn.Sequential(nn.Conv3d(inputs, channels, 3, padding=1), nn.ReLU(inplace=True))
             if pool is not None:
                 t, s = pool
@@ -31,9 +35,9 @@ class C3D(Staged):
             inputs = channels
         self.stages = nn.ModuleDict(stages)
         # Of 16 frames of 112 pixels.
-        self.fc6 = nn.Linear(512 * 1 * 4 * 4, 4096)
-        self.fc7 = nn.Linear(4096, 4096)
-        self.fc8 = nn.Linear(4096, classes)
+        self.fc6 = nn.Linear(inputs * 1 * 4 * 4, hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
+        self.fc8 = nn.Linear(hidden, classes)
 
     def classify(self, features: Tensor) -> Tensor:
         pooled = F.max_pool3d(exact(features), 2, 2, (0, 1, 1))

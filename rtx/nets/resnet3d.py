@@ -51,20 +51,24 @@ class Block(nn.Module):
 
 
 class ResNet3D(PooledHead):
-    """Clips N 3 T H W: a stem and four stages of blocks, each of its kind; the features are those of layer4."""
+    """Clips N 3 T H W: a stem and four stages of blocks, each of its kind; the features are those of layer4.
+
+    `width`: channels of the stem, which every stage after the first doubles.
+    """
 
     def __init__(
         self,
         classes: int = 400,
         blocks: tuple[int, int, int, int] = (2, 2, 2, 2),
         kinds: tuple[Kind, Kind, Kind, Kind] = ("3d", "3d", "3d", "3d"),
+        width: int = 64,
     ):
-        super().__init__(512, classes)
+        super().__init__(8 * width, classes)
         stages: OrderedDict[str, nn.Module] = OrderedDict()
-        stages["stem"] = _factored_stem() if kinds[0] == "2+1d" else _stem()
-        inputs = 64
+        stages["stem"] = _factored_stem(width) if kinds[0] == "2+1d" else _stem(width)
+        inputs = width
         for number, (count, kind) in enumerate(zip(blocks, kinds, strict=True)):
-            outputs = 64 << number
+            outputs = width << number
             strides = [2 if number else 1, *[1] * (count - 1)]
             stages[f"layer{number + 1}"] = nn.Sequential(
                 *(Block(inputs if i == 0 else outputs, outputs, stride, kind) for i, stride in enumerate(strides))
@@ -80,21 +84,21 @@ class ResNet3D(PooledHead):
         return [] if blocks[0].kind == "2d" else along, along, along
 
 
-def _stem() -> nn.Sequential:
+def _stem(width: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), nn.BatchNorm3d(64), nn.ReLU(inplace=True)
+        nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), nn.BatchNorm3d(width), nn.ReLU(inplace=True)
     )
 
 
-def _factored_stem() -> nn.Sequential:
+def _factored_stem(width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False), nn.BatchNorm3d(45), nn.ReLU(inplace=True),
-        nn.Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False), nn.BatchNorm3d(64), nn.ReLU(inplace=True),
+        nn.Conv3d(45, width, (3, 1, 1), 1, (1, 0, 0), bias=False), nn.BatchNorm3d(width), nn.ReLU(inplace=True),
     )  # fmt: skip
 
 
-def r3d_18(classes: int = 400) -> ResNet3D:
-    return ResNet3D(classes)
+def r3d_18(classes: int = 400, width: int = 64) -> ResNet3D:
+    return ResNet3D(classes, width=width)
 
 
 def mc3_18(classes: int = 400) -> ResNet3D:

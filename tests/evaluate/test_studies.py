@@ -13,13 +13,16 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
+from rtx import load
 from rtx.cli import app, main
+from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate import agreement, faithful, localise, motion, overhead, papers, sanity
+from rtx.evaluate.agreement import FLOW
 from rtx.evaluate.examples import box_around, examples_of, plain
 from rtx.evaluate.studies import STUDIES
-from rtx.evaluate.study import Example, Maps, Row, Values, maps, means
+from rtx.evaluate.study import NEED_LINEAR, Example, Maps, Row, Values, maps, means
 from rtx.measure.boxes import Box
 
 
@@ -38,7 +41,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
     def given(relevance: dict[str, Tensor]) -> None:
         def found(backend: TorchBackend, explainers: list[str], frames: np.ndarray, target: int | None = None) -> Maps:
             forward = backend.forward(frames[None], [target])
-            return Maps(forward, {name: relevance[name] for name in explainers})
+            return Maps(forward, {name: relevance[name] for name in explainers}, {})
 
         for study in (agreement, motion, localise, faithful):
             monkeypatch.setattr(study, "maps", found)
@@ -133,8 +136,6 @@ def test_randomising_begins_behind_and_what_does_not_see_a_layer_stays(figures: 
 
 
 def test_a_foreign_network_is_not_randomised_stage_by_stage(example: Example):
-    from rtx import load
-
     module = torch.nn.Sequential(
         torch.nn.Conv3d(3, 4, 3, 2, 1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(),
         torch.nn.Linear(4, 3),
@@ -156,14 +157,19 @@ def test_explaining_costs_more_than_not_explaining(
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if papers.tables(name)])
 def test_what_papers_tables_are_compared_with_is_measured(
-    name: str, figures: TorchBackend, example: Example, monkeypatch: pytest.MonkeyPatch
+    name: str, figures: TorchBackend, example: Example, twin: Engine, monkeypatch: pytest.MonkeyPatch
 ):
-    """Each of their rows and columns is one of the study's, or said to be none."""
+    """Each of their rows and columns is one of the study's, or said to be none; flow is a twin network's."""
     monkeypatch.setattr(overhead, "PAIRS", 1)
     study = STUDIES[name]
     said = {of for table in papers.tables(name) for row in table.rows.values() for of in row.ours.split(" and ")}
     asked = [of for of in study.fitting(figures) if any(row.split(",")[0] == of for row in said)]
     values: Values = study.measure(figures, asked, example)
+    if any(column.startswith(FLOW) for table in papers.tables(name) for column in table.columns.values()):
+        noise = np.random.default_rng(0).integers(0, 255, (16, 48, 48, 3), np.uint8)
+        fitting = [of for of in asked if of not in NEED_LINEAR and of != "dtd"]
+        for row, beside in study.measure(twin.backend, fitting, Example("noise", noise)).items():
+            values[row] |= beside
     columns = {column for of in values.values() for column in of}
     found = means([Row(example.name, values)])
     for table in papers.tables(name):

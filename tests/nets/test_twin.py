@@ -10,11 +10,12 @@ from torch import nn
 
 from rtx.engine.torch_backend import TorchBackend
 from rtx.explain.features import ksigma
+from rtx.explain.gradients import saliency
 from rtx.nets import cards
 from rtx.nets.forward import Forward, Outcome
 from rtx.nets.gated import Gated, gated_resnext_101
 from rtx.nets.resnet3d import r3d_18
-from rtx.nets.tstcnn import TSTCNN
+from rtx.nets.tstcnn import TSTCNN, apart
 
 
 def test_a_twin_network_is_its_two_branches_until_they_are_fused():
@@ -45,6 +46,34 @@ def test_k_sigma_of_a_twin_network_is_that_of_its_branches_together():
 
     rgb, flow = features.chunk(network.branches, 1)
     torch.testing.assert_close(of(features), of(rgb) + of(flow))
+
+
+def test_a_branch_alone_is_the_network_whose_other_branch_stays_as_it_was():
+    torch.manual_seed(0)
+    network = TSTCNN(7, frames=16, size=24).eval().requires_grad_(False)
+    clip = torch.rand(2, 5, 16, 24, 24)
+    bounds = torch.zeros(1, 5, 1, 1, 1), torch.ones(1, 5, 1, 1, 1)
+    cells = network.cells((16, 24, 24))
+    whole = Forward(clip, [None, 3], None, torch.ones(2), cells, 16, network, bounds=bounds)
+    recorded = whole.record(())
+    (gradient,) = torch.autograd.grad(whole.score(recorded.logits).sum(), recorded.clip)
+    parts = apart(whole)
+    assert len(parts) == 2
+    for seen, channels in zip(parts, (slice(3), slice(3, None)), strict=True):
+        assert torch.equal(seen.clip, clip[:, channels])
+        assert seen.bounds is not None
+        assert seen.bounds[0].shape[1] == seen.clip.shape[1]
+        assert seen.network is not None
+        features, logits = seen.network.run(seen.clip)
+        torch.testing.assert_close(features, seen.features)
+        torch.testing.assert_close(logits, whole.logits)
+        torch.testing.assert_close(saliency(seen), gradient[:, channels].abs().amax(dim=1))
+    torch.testing.assert_close(torch.cat([seen.features for seen in parts], dim=1), whole.features)
+
+
+def test_of_a_network_with_one_branch_there_is_one_part(figures: TorchBackend):
+    forward = figures.forward(np.zeros((1, 16, 112, 112, 3), np.uint8), [None])
+    assert apart(forward) == (forward,)
 
 
 def test_the_logits_of_gates_are_added():
