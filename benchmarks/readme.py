@@ -24,25 +24,34 @@ def main() -> None:
 def numbers() -> str:
     """The section between the two marks."""
     handover, live, rtsp = (_result(name) for name in ("handover", "live", "rtsp"))
-    run, pixels = live["runs"]["file 720p30"]["report"], live["runs"]["synthetic 720p30"]["pixel_age_ms"]
-    rows = [*_handover_rows(handover), *_live_rows(run, pixels, live["goals"])]
-    rows += [*_openvino_rows(live["runs"], live["openvino_goals"]), *_naive_rows(live), _rtsp_row(rtsp["runs"])]
+    rows = [*_handover_rows(handover), *_live_rows(live), _rtsp_row(rtsp["runs"])]
     scenes, continual, places = (_result(name) for name in ("scenes", "continual", "localisation"))
-    rows += _hall_rows(live["runs"], live["hall_goals"], scenes, continual, places)
+    rows += [*_hall_rows(live), *_known_rows(scenes, continual, places)]
     viewers = _result("viewers")
     rows += _viewers_rows(viewers)
-    lines = ["| what | measured | goal | others, same run |", "| --- | --- | --- | --- |"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    machine = live["machine"]
-    all_of = (handover, live, rtsp, scenes, continual, places, viewers)
-    about = (
+    about = _about(live, handover, live, rtsp, scenes, continual, places, viewers)
+    lines = [*_table(rows), "", about, "GPU: not measured.", ""]
+    if (RESULTS / "live-fp32.json").exists():
+        other = _result("live-fp32")
+        lines += ["Live on a CPU that has no bf16:", "", *_table([*_live_rows(other), *_hall_rows(other)])]
+        lines += ["", _about(other, other), ""]
+    return "\n".join([*lines, *_costs(_result("explainers")), "", *_by_action(places)])
+
+
+def _table(rows: list[Row]) -> list[str]:
+    head = ["| what | measured | goal | others, same run |", "| --- | --- | --- | --- |"]
+    return [*head, *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _about(live: dict[str, Any], *all_of: dict[str, Any]) -> str:
+    """The machine of a live run, and the commits of all these results."""
+    machine, run = live["machine"], live["runs"]["file 720p30"]["report"]
+    return (
         f"{machine['cores']} cores of {machine['processor']}, no GPU, {machine['system']}, Python {machine['python']}, "
         f"torch {machine['packages']['torch']}; explainer `{run['explainer']}`, "
         f"I3D in {run['precision']}, figures in {live['runs']['hall 720p30']['report']['precision']}; "
         f"commits {', '.join(sorted({of['commit'] for of in all_of}))}."
     )
-    costs = _result("explainers")
-    return "\n".join([*lines, "", about, "GPU: not measured.", "", *_costs(costs), "", *_by_action(places)])
 
 
 def _commits(costs: dict[str, Any]) -> str:
@@ -79,7 +88,9 @@ def _handover_rows(handover: dict[str, Any]) -> list[Row]:
     ]
 
 
-def _live_rows(run: dict[str, Any], pixels: dict[str, Any], goals: dict[str, float]) -> list[Row]:
+def _live_rows(live: dict[str, Any]) -> list[Row]:
+    runs, goals = live["runs"], live["goals"]
+    run, pixels = runs["file 720p30"]["report"], runs["synthetic 720p30"]["pixel_age_ms"]
     ages = run["ages_ms"]
     heatmap, share = ages["heatmap"], 100 * ages["explain"]["p50"] / ages["forward"]["p50"]
     wanted = f"{goals['heatmap age p95 ms']:.0f} ms (p95)"
@@ -90,6 +101,8 @@ def _live_rows(run: dict[str, Any], pixels: dict[str, Any], goals: dict[str, flo
         ("heatmap age, p50 / p95", f"{heatmap['p50']:.0f} / {heatmap['p95']:.0f} ms", wanted, ""),
         ("misalignment of picture and heatmap, p95", f"{ages['misalignment']['p95']:.0f} ms", "", ""),
         ("age of the picture at a viewer, off its pixels, p50", f"{pixels['p50']:.0f} ms", "", ""),
+        *_openvino_rows(runs, live["openvino_goals"]),
+        *_naive_rows(live),
     ]
 
 
@@ -125,16 +138,11 @@ def _naive_rows(live: dict[str, Any]) -> list[Row]:
     ]  # fmt: skip
 
 
-def _hall_rows(
-    runs: dict[str, Any], goals: dict[str, float], scenes: dict[str, Any], continual: dict[str, Any],
-    places: dict[str, Any],
-) -> list[Row]:  # fmt: skip
+def _hall_rows(live: dict[str, Any]) -> list[Row]:
+    runs, goals = live["runs"], live["hall_goals"]
     hall, demo = runs["hall 720p30"], runs["the demo's two halls"]["report"]
-    run, cam = hall["report"], places["explainers"]["cam"]
-    heatmap, cold = run["ages_ms"]["heatmap"], places["explainers"]["cam, cold"]
-    trained = json.loads((MODELS / "figures" / "training.json").read_text())["held_out"]
-    each = continual["ms_per_frame"]
-    limbs = f"{cam['acting']:.2f} (chance {cam['acting_chance']:.2f})"
+    run = hall["report"]
+    heatmap = run["ages_ms"]["heatmap"]
     return [
         (
             "drawn hall, `figures`: explained, of 30 a second", f"{run['explained_per_s']:.1f}",
@@ -153,6 +161,15 @@ def _hall_rows(
             f"{demo['first_heatmap_s']:.1f} s; {demo['explained_per_s'] / 2:.1f}",
             f"{goals['first heatmap s, two cameras']:.0f} s", "",
         ),
+    ]  # fmt: skip
+
+
+def _known_rows(scenes: dict[str, Any], continual: dict[str, Any], places: dict[str, Any]) -> list[Row]:
+    cam, cold = places["explainers"]["cam"], places["explainers"]["cam, cold"]
+    trained = json.loads((MODELS / "figures" / "training.json").read_text())["held_out"]
+    each = continual["ms_per_frame"]
+    limbs = f"{cam['acting']:.2f} (chance {cam['acting_chance']:.2f})"
+    return [
         (
             "explaining one more frame, one thread", f"{each['frame by frame']:.1f} ms",
             f"{continual['goal_ratio']:.0f} times cheaper",
