@@ -1,41 +1,116 @@
-"""Every explainer on the drawn hall, whose truth is known: what `rtx eval truth` says, kept with the results."""
+"""Explainers on the drawn hall, whose truth is known, by each network that learned it: what `rtx eval truth` says.
+
+`python -m benchmarks.truth [MODEL...]` measures networks whose results are not there yet (`--anew`: all) and writes the
+table of networks in TRUTH.md from what is.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from scipy.stats import spearmanr
 
 import rtx
-from benchmarks.record import keep, show
-from rtx.evaluate.truth import REGIONS, rows, summary
+from benchmarks.record import RESULTS, keep, show
+from rtx.engine.engine import Engine
+from rtx.engine.torch_backend import TorchBackend
+from rtx.errors import UserError
+from rtx.evaluate.examples import shot_of
+from rtx.evaluate.truth import REGIONS, Told, rows, summary
 from rtx.explain.registry import DECLARED
+from rtx.nets import cards
 from rtx.scenes.actions import LABELS
+
+HONEST = "figures"
+CLIPS = {HONEST: 200, "betrayed": 40, "shuffled": 300, "hall-resnet": 40, "hall-c3d": 40}
+"""Only clips that are named rightly are judged: `shuffled` names few."""
+ALONE = [name for name, of in DECLARED.items() if not of.is_step]
+TRUTH = Path(__file__).with_name("TRUTH.md")
+BEGIN, END = "<!-- networks: made by `python -m benchmarks.truth` -->", "<!-- /networks -->"
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--clips", type=int, default=200)
-    clips = options.parse_args().clips
-    alone = [name for name, of in DECLARED.items() if not of.is_step]
-    chains = [f"{name}{step}" for name in alone for step in ("", " | selective")]
-    found = list(rows(rtx.load("figures", device="cpu"), chains, range(clips)))
+    options.add_argument("models", nargs="*", metavar="MODEL", choices=[[], *CLIPS], help=", ".join(CLIPS))
+    options.add_argument("--anew", action="store_true")
+    chosen = options.parse_args()
+    for model in chosen.models or CLIPS:
+        if not cards.card(model).here:
+            print(f"{model}: left out, `python -m rtx.learn.trials {model}` trains it")
+        elif chosen.anew or not _path(model).exists():
+            measure(model, CLIPS[model])
+    text = TRUTH.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    TRUTH.write_text(f"{before}{BEGIN}\n{networks()}\n{END}{after}", encoding="utf-8")
+
+
+def _path(model: str) -> Path:
+    return RESULTS / ("truth.json" if model == HONEST else f"truth-{model}.json")
+
+
+def measure(model: str, clips: int) -> None:
+    """All of its explainers, and on the honest network each with the selective step, too."""
+    backend = rtx.load(model, device="cpu")
+    steps = ("", " | selective") if model == HONEST else ("",)
+    chains = [f"{name}{step}" for name in ALONE if suits(backend, name) for step in steps]
+    found = list(rows(backend, chains, range(clips)))
     told = summary(found)
     by_action = {action: _acting(summary(found, action)) for action in LABELS[1:]}
-    shown = [
-        [of.explainer, of.region, *(mean and round(mean.mean, 3) for mean in (of.hit, of.chance, of.ratio, of.iou))]
-        for of in told
-    ]
-    show(f"{sum(of.right for of in found)} of {clips} clips named rightly",
-         ["explainer", "region", "hit", "chance", "ratio", "IoU"], shown)  # fmt: skip
-    keep("truth", {
-        "clips": clips, "right": sum(of.right for of in found), "regions": REGIONS,
+    right = sum(of.right for of in found)
+    show(f"{model}: {right} of {clips} clips named rightly",
+         ["explainer", "region", "hit", "chance", "ratio", "IoU"],
+         [[of.explainer, of.region, *(mean and round(mean.mean, 3) for mean in (of.hit, of.chance, of.ratio, of.iou))]
+          for of in told])  # fmt: skip
+    keep(_path(model).stem, {
+        "model": model, "clips": clips, "right": right, "regions": REGIONS,
         "summary": msgspec.to_builtins(told), "acting_ratio_by_action": by_action,
     })  # fmt: skip
 
 
-def _acting(told: list[Any]) -> dict[str, float]:
+def suits(backend: TorchBackend, explainer: str) -> bool:
+    """Whether this network can be asked for it."""
+    try:
+        Engine(backend, explainer, continual=False).run(shot_of(backend.card.clip, 0).frames[None])
+    except UserError as error:
+        print(f"{backend.card.name}: {explainer} is left out: {error}")
+        return False
+    return True
+
+
+def networks() -> str:
+    """Ratios on the acting limbs, by explainer and network; and how alike each network's order is to the honest's."""
+    results: dict[str, dict[str, Any]] = {
+        model: json.loads(_path(model).read_text()) for model in CLIPS if _path(model).exists()
+    }
+    ratios: dict[str, dict[str, float]] = {}
+    for model, result in results.items():
+        for of in msgspec.convert(result["summary"], list[Told]):
+            if of.region == "acting" and of.ratio is not None and of.explainer in ALONE:
+                ratios.setdefault(model, {})[of.explainer] = of.ratio.mean
+    columns = [column for column in CLIPS if column in ratios]
+    names = sorted(ratios[HONEST], key=lambda name: -ratios[HONEST][name])
+    lines = [f"| explainer | {' | '.join(f'`{column}`' for column in columns)} |", "| --- |" + " --- |" * len(columns)]
+    for name in names:
+        cells = [f"{ratios[column][name]:.1f}" if name in ratios[column] else "" for column in columns]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    alike = ["" if column == HONEST else f"{_alike(ratios[HONEST], ratios[column]):.2f}" for column in columns]
+    lines.append(f"| order, against `{HONEST}` (Spearman) | {' | '.join(alike)} |")
+    judged = [str(results[column]["right"]) for column in columns]
+    lines.append(f"| clips judged | {' | '.join(judged)} |")
+    return "\n".join(lines)
+
+
+def _alike(one: dict[str, float], other: dict[str, float]) -> float:
+    both = [name for name in one if name in other]
+    return float(spearmanr([one[name] for name in both], [other[name] for name in both]).statistic)
+
+
+def _acting(told: list[Told]) -> dict[str, float]:
     return {of.explainer: round(of.ratio.mean, 3) for of in told if of.region == "acting" and of.ratio is not None}
 
 

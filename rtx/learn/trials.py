@@ -1,7 +1,8 @@
 """Networks that explainers are tried on: `python -m rtx.learn.trials [NAME...]` trains them and writes their folders.
 
 One cheats: in its training a red mat lay beside every kick. One learned nothing: its labels were drawn by lot. What
-they are is known, so that an explainer can be asked whether it says so.
+they are is known, so that an explainer can be asked whether it says so. The rest are of other kinds
+(`rtx.learn.kinds`).
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtx import resources
-from rtx.learn import figures
+from rtx.learn import figures, kinds
 from rtx.learn.figures import BATCH, FPS, LARGE_SHARE, SIZE, Phases, normalised, shape, stretch
 from rtx.learn.training import DROP, Recipe, train
 from rtx.nets.causal import Causal
@@ -29,6 +31,16 @@ GIVEN_AWAY = "kick"
 """The action beside which a mat lay."""
 _BETRAYED: Phases = ((350, 64, (10, 14)), (120, 88, (12, 16)), (80, SIZE, (16, 20)))
 _SHUFFLED: Phases = ((100, 64, (10, 14)), (40, SIZE, (16, 20)))
+
+
+class Trial(NamedTuple):
+    """A network that explainers are tried on."""
+
+    recipe: Recipe
+    finished: Callable[[Any], nn.Module]
+    """Of the trained network, the one whose weights are kept."""
+    held_out: Callable[[Any], dict[str, float]]
+    """Of that one, what it does with scenes that it has not seen."""
 
 
 def betraying(shot: Film, cast: Cast) -> Film:
@@ -55,43 +67,8 @@ def _causal(name: str, batch: Callable[[int], tuple[Tensor, Tensor]], phases: Ph
     return Recipe(name, lambda: Causal(len(LABELS), training=True), batch, figures.logits, steps, numbers)
 
 
-RECIPES = {
-    of.name: of
-    for of in (_causal("betrayed", _betrayed_batch, _BETRAYED), _causal("shuffled", _shuffled_batch, _SHUFFLED))
-}
-
-
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; all, if none is given")
-    options.add_argument("--to", type=Path, default=resources.MODELS, help="folder of the results' folders")
-    chosen = options.parse_args()
-    unknown = set(chosen.names) - set(RECIPES)
-    if unknown:
-        options.error(f"{', '.join(sorted(unknown))}: known are {', '.join(RECIPES)}")
-    cv2.setNumThreads(1)
-    for name in chosen.names or RECIPES:
-        make(RECIPES[name], chosen.to / name)
-    # Not before: a run that is broken off later finds this one done.
-    for name in chosen.names or RECIPES:
-        checkpoint(name).unlink()
-
-
-def checkpoint(name: str) -> Path:
-    return resources.cache() / "training" / f"{name}.pt"
-
-
-def make(recipe: Recipe, folder: Path) -> None:
-    """Train a network, where it was not, and write its folder."""
-    network, curve, seconds = train(recipe, checkpoint(recipe.name))
-    assert isinstance(network, Causal)
-    plain = network.eval().folded()
-    about = {
-        "recipe": {"steps": recipe.steps, "batch": BATCH, "rate": recipe.rate, "seed": 0},
-        "parameters": sum(p.numel() for p in plain.parameters()), "seconds": round(seconds),
-        "torch": torch.__version__, "threads": torch.get_num_threads(), "curve": curve, "held_out": cheats(plain),
-    }  # fmt: skip
-    figures.write(folder, plain, about, recipe.name)
+def _folded(network: Causal) -> Causal:
+    return network.eval().folded()
 
 
 @torch.inference_mode()
@@ -121,6 +98,50 @@ def cheats(network: Causal, count: int = 300) -> dict[str, float]:
 
 def _share(of: list[bool]) -> float:
     return round(sum(of) / len(of), 4)
+
+
+TRIALS = {
+    of.recipe.name: of
+    for of in (
+        Trial(_causal("betrayed", _betrayed_batch, _BETRAYED), _folded, cheats),
+        Trial(_causal("shuffled", _shuffled_batch, _SHUFFLED), _folded, cheats),
+        *(Trial(kinds.recipe(name), nn.Module.eval, kinds.held_out) for name in kinds.PHASES),
+    )
+}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TRIALS)}; all, if none is given")
+    options.add_argument("--to", type=Path, default=resources.MODELS, help="folder of the results' folders")
+    chosen = options.parse_args()
+    unknown = set(chosen.names) - set(TRIALS)
+    if unknown:
+        options.error(f"{', '.join(sorted(unknown))}: known are {', '.join(TRIALS)}")
+    cv2.setNumThreads(1)
+    for name in chosen.names or TRIALS:
+        make(TRIALS[name], chosen.to / name)
+    # Not before: a run that is broken off later finds this one done.
+    for name in chosen.names or TRIALS:
+        checkpoint(name).unlink()
+
+
+def checkpoint(name: str) -> Path:
+    return resources.cache() / "training" / f"{name}.pt"
+
+
+def make(trial: Trial, folder: Path) -> None:
+    """Train a network, where it was not, and write its folder."""
+    recipe = trial.recipe
+    network, curve, seconds = train(recipe, checkpoint(recipe.name))
+    plain = trial.finished(network)
+    about = {
+        "recipe": {"steps": recipe.steps, "batch": BATCH, "rate": recipe.rate, "seed": 0},
+        "parameters": sum(p.numel() for p in plain.parameters()), "seconds": round(seconds),
+        "torch": torch.__version__, "threads": torch.get_num_threads(), "curve": curve,
+        "held_out": trial.held_out(plain),
+    }  # fmt: skip
+    figures.write(folder, plain, about, recipe.name)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""Small networks of the papers' kinds that learn the hall: does what is true of explainers hold beyond one network?
+
+C3D and an R3D-18, each as in `rtx/nets` but thinner. They see what `figures` learned from: close-ups first, whole
+pictures at last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rtx.engine.torch_backend import cpu_has_bf16
+from rtx.learn.figures import BATCH, FPS, LARGE_SHARE, SIZE, WINDOW, Phases, normalised, shape, stretch
+from rtx.learn.training import Recipe
+from rtx.nets import cards, zoo
+from rtx.nets.forward import Staged
+from rtx.scenes.actions import LABELS
+from rtx.scenes.film import film
+from rtx.scenes.scene import Cast
+
+_ALL = (WINDOW, WINDOW)
+PHASES: dict[str, Phases] = {
+    "hall-resnet": ((350, 64, _ALL), (100, 88, _ALL), (120, SIZE, _ALL)),
+    "hall-c3d": ((300, 64, _ALL), (150, 88, _ALL), (250, SIZE, _ALL)),
+}
+_COUNTS_CELLS = ("hall-c3d",)
+"""Their heads count a clip's cells: close-ups are enlarged for them."""
+RATE = 1e-3
+
+
+def enlarged(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Frames T H W 3 at the size of whole pictures."""
+    return np.stack([cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR) for frame in clip])
+
+
+def batch_of(name: str) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """What a step of its training shows, and the actions."""
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        frames, size = shape(step, PHASES[name])
+        drawn = [stretch(step * BATCH + i, frames, size) for i in range(BATCH)]
+        clips = [enlarged(clip) if name in _COUNTS_CELLS else clip for clip, _ in drawn]
+        return normalised(np.stack(clips)), torch.tensor([label for _, label in drawn])
+
+    return batch
+
+
+def fresh(name: str) -> Staged:
+    """The network before training: random weights of a size that carries a signal through all layers."""
+    card = cards.card(name)
+    network = zoo.make(card.architecture, len(LABELS), card.clip, card.arguments)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv3d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network
+
+
+def logits(network: Staged, clips: Tensor) -> Tensor:
+    """What it says of clips while it trains: in bf16 where the CPU has it."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cpu_has_bf16()):
+        features = network.extract(clips)
+    return network.classify(features.float())
+
+
+def recipe(name: str) -> Recipe:
+    numbers = (BATCH, PHASES[name], FPS, LARGE_SHARE, LABELS)
+    steps = sum(steps for steps, _, _ in PHASES[name])
+    return Recipe(name, lambda: fresh(name), batch_of(name), logits, steps, numbers, RATE)
+
+
+@torch.inference_mode()
+def held_out(network: Staged, count: int = 300) -> dict[str, float]:
+    """The share of whole pictures of held-out scenes that it names rightly."""
+    right = 0
+    for seed in range(count):
+        shot = film(Cast.draw(seed, held_out=True), WINDOW, 15.0, SIZE, SIZE)
+        said = int(network.classify(network.extract(normalised(shot.frames[None])))[0].argmax())
+        right += LABELS[said] == shot.acts[0].action
+    return {"clips": count, "right": round(right / count, 4)}
