@@ -99,6 +99,7 @@ def _live_rows(live: dict[str, Any]) -> list[Row]:
         ("I3D clips explained a second", f"{run['explained_per_s']:.2f}", f"{goals['explained a second']}", ""),
         ("explaining, as a share of the forward pass", f"{share:.2f} %", "1 %", ""),
         ("heatmap age, p50 / p95", f"{heatmap['p50']:.0f} / {heatmap['p95']:.0f} ms", wanted, ""),
+        ("first heatmap after the start, I3D", f"{run['first_heatmap_s']:.1f} s", "15 s", ""),
         ("misalignment of picture and heatmap, p95", f"{ages['misalignment']['p95']:.0f} ms", "", ""),
         ("age of the picture at a viewer, off its pixels, p50", f"{pixels['p50']:.0f} ms", "", ""),
         *_openvino_rows(runs, live["openvino_goals"]),

@@ -177,7 +177,8 @@ class Engine:
 
     def _branches(self, forward: Forward, memory: list[Memory] | None) -> tuple[Explained, Tensor | None]:
         """What explains; on a twin network K-sigma is run on each branch, before they are fused."""
-        branches = forward.network.branches if forward.network is not None else 1
+        # Of a pass that has no network to be recorded, it is the backend's; one branch alone is a network of its own.
+        branches = (forward.network or self.backend.network).branches
         if branches == 1 or self.explaining.name != "ksigma":
             return explain(self.explaining, forward, memory), None
         first, second = (forward.branch(number, branches) for number in range(branches))

@@ -124,12 +124,17 @@ def maps(
     backend: TorchBackend, explainers: Sequence[str], frames: NDArray[np.uint8], target: int | None = None
 ) -> Maps:  # fmt: skip
     """Maps of a clip's top class, or of another, from one pass."""
-    forward = backend.forward(frames[None], [target])
+    return maps_in(backend.forward(frames[None], [target]), {
+        name: Engine(backend, name, continual=False) for name in explainers
+    })  # fmt: skip
+
+
+def maps_in(forward: Forward, engines: Mapping[str, Engine]) -> Maps:
+    """Maps of a pass of one clip."""
     found: tuple[dict[str, Tensor], ...] = {}, {}
     for of, seen in zip(found, apart(forward), strict=False):
-        for name in explainers:
-            explained = Engine(backend, name, continual=False).run_in(seen).explained
-            of[name] = upsample(seen, explained.relevance)[0].float().cpu()
+        for name, engine in engines.items():
+            of[name] = upsample(seen, engine.run_in(seen).explained.relevance)[0].float().cpu()
     return Maps(forward, *found)
 
 

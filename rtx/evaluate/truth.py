@@ -12,9 +12,8 @@ from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import Mean, mean_of
 from rtx.evaluate.examples import regions, shot_of
-from rtx.explain.placing import upsample
+from rtx.evaluate.study import maps_in
 from rtx.measure.places import Place, place
-from rtx.nets.tstcnn import apart
 from rtx.scenes.actions import LABELS
 from rtx.scenes.film import Film
 
@@ -55,18 +54,18 @@ def rows(backend: TorchBackend, explainers: Sequence[str], seeds: Sequence[int])
 
 def row(engines: Sequence[Engine], seed: int, shot: Film) -> Row:
     """One clip, by every engine, in one pass."""
-    batch = engines[0].run(shot.frames[None])
+    forward = engines[0].backend.forward(shot.frames[None], [None])
     action = shot.acts[-1].action
-    right = LABELS[int(batch.forward.logits[0].argmax())] == action and shot.acts[0].action == action
+    right = LABELS[int(forward.logits[0].argmax())] == action and shot.acts[0].action == action
     if not right:
         return Row(seed, action, False)
     where = regions(shot)
-    found = {}
-    for branch, seen in zip(("", ", flow"), apart(batch.forward), strict=False):
-        for engine in engines:
-            explained = engine.run_in(seen).explained
-            relevance = upsample(seen, explained.relevance)[0].float().cpu().numpy()
-            found[f"{engine.chain}{branch}"] = {name: _plain(place(relevance, where[name])) for name in REGIONS}
+    maps = maps_in(forward, {str(engine.chain): engine for engine in engines})
+    by_name = maps.relevance | {f"{name}, flow": of for name, of in maps.beside.items()}
+    found = {
+        explainer: {name: _plain(place(of.numpy(), where[name])) for name in REGIONS}
+        for explainer, of in by_name.items()
+    }
     return Row(seed, action, True, found)
 
 

@@ -28,6 +28,7 @@ from rtx.fetch import sha256
 from rtx.learn.training import DECAY, DROP, RATE, SMOOTHING, Recipe, train
 from rtx.nets import cards
 from rtx.nets.causal import Causal
+from rtx.nets.forward import Staged
 from rtx.scenes.actions import LABELS
 from rtx.scenes.film import Film, film
 from rtx.scenes.scene import EXTRAS, Cast, Extra
@@ -138,7 +139,7 @@ def logits(network: Causal, clips: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def predictions(
-    network: Causal, seeds: range, fps: float, frames: int = WINDOW, lanes: int = 1
+    network: Staged, seeds: range, fps: float, frames: int = WINDOW, lanes: int = 1
 ) -> list[tuple[str, str, Extra]]:
     """True action, predicted action and distractor of held-out scenes.
 
@@ -160,20 +161,21 @@ def report(network: Causal, count: int = 2200) -> dict[str, Any]:
     confusion = np.zeros((len(LABELS), len(LABELS)), int)
     for true, said, _ in found:
         confusion[LABELS.index(true), LABELS.index(said)] += 1
-    rates = {f"{fps:g}": _right(predictions(network, range(count // 4), fps)) for fps in (8, 10, 12, 15, 20, 25, 30)}
+    rates = {f"{fps:g}": rightly(predictions(network, range(count // 4), fps)) for fps in (8, 10, 12, 15, 20, 25, 30)}
     return {
-        "clips": count, "fps": 15, "right": _right(found),
-        "by_distractor": {extra: _right([of for of in found if of[2] == extra]) for extra in EXTRAS},
+        "clips": count, "fps": 15, "right": rightly(found),
+        "by_distractor": {extra: rightly([of for of in found if of[2] == extra]) for extra in EXTRAS},
         "by_fps": rates,
         "of_30_fps": {
-            "every frame into one state": _right(predictions(network, range(count // 4), 30.0, 48)),
-            "every other frame into each of two": _right(predictions(network, range(count // 4), 15.0, 24, lanes=2)),
+            "every frame into one state": rightly(predictions(network, range(count // 4), 30.0, 48)),
+            "every other frame into each of two": rightly(predictions(network, range(count // 4), 15.0, 24, lanes=2)),
         },
         "labels": list(LABELS), "confusion": confusion.tolist(),
     }  # fmt: skip
 
 
-def _right(found: list[tuple[str, str, Extra]]) -> float:
+def rightly(found: list[tuple[str, str, Extra]]) -> float:
+    """The share of predictions that are right: 0..1."""
     return round(sum(true == said for true, said, _ in found) / len(found), 4)
 
 

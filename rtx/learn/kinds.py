@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rtx.engine.torch_backend import cpu_has_bf16
+from rtx.learn import figures
 from rtx.learn.figures import BATCH, FPS, LARGE_SHARE, SIZE, WINDOW, Phases, normalised, shape, stretch
 from rtx.learn.training import Recipe
 from rtx.nets import cards, zoo
 from rtx.nets.forward import Staged
 from rtx.scenes.actions import LABELS
-from rtx.scenes.film import film
-from rtx.scenes.scene import Cast
 
 _ALL = (WINDOW, WINDOW)
 PHASES: dict[str, Phases] = {
@@ -75,12 +74,6 @@ def recipe(name: str) -> Recipe:
     return Recipe(name, lambda: fresh(name), batch_of(name), logits, steps, numbers, RATE)
 
 
-@torch.inference_mode()
 def held_out(network: Staged, count: int = 300) -> dict[str, float]:
     """The share of whole pictures of held-out scenes that it names rightly."""
-    right = 0
-    for seed in range(count):
-        shot = film(Cast.draw(seed, held_out=True), WINDOW, 15.0, SIZE, SIZE)
-        said = int(network.classify(network.extract(normalised(shot.frames[None])))[0].argmax())
-        right += LABELS[said] == shot.acts[0].action
-    return {"clips": count, "right": round(right / count, 4)}
+    return {"clips": count, "right": figures.rightly(figures.predictions(network, range(count), 15.0))}

@@ -91,12 +91,13 @@ class Seating:
         self._tell()
 
     def _answered(self, refused: str) -> None:
-        self._asked_at, self._why = None, "; ".join(filter(None, (self._why, refused)))
-        self._together = bool(self._wishes)
+        self._asked_at, self._together = None, bool(self._wishes)
+        if refused not in self._why:
+            self._why = "; ".join(filter(None, (self._why, refused)))
 
     def _send(self, wish: CameraWish) -> None:
         if self._line is None:
-            self._why = "cameras are those that were named where rtx was started"
+            self._answered("cameras are those that were named where rtx was started")
             return
         # Larger than any that a display before this one had.
         self._number = max(self._number + 1, now())
@@ -104,7 +105,7 @@ class Seating:
             self._line.send(msgspec.msgpack.encode(Numbered(self._number, wish)), zmq.NOBLOCK)
             self._asked_at = now()
         except zmq.Again:
-            self._why = "the supervisor takes no wishes at the moment; try again"
+            self._answered("the supervisor takes no wishes at the moment; try again")
 
     def _tell(self) -> None:
         if self.seats is None:

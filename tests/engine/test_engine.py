@@ -237,6 +237,16 @@ def test_k_sigma_of_a_twin_network_shows_both_branches(twin: Engine):
     assert np.median(flow[8:-8, 8:-8, 0]) * limit == pytest.approx(4, abs=0.5)
 
 
+def test_it_does_on_a_backend_that_gives_features_only(twin: Engine):
+    pytest.importorskip("openvino")
+    clip = replace(a_clip(size=48), frames=moving_right(48))
+    asked = Worker(model="twin", explainer="ksigma(k=1)", backend="openvino", precision="fp32")
+    expected, found = (engine.explain([clip])[0] for engine in (twin, Engine.of(asked)))
+    assert expected.beside is not None
+    assert found.beside is not None
+    np.testing.assert_allclose(found.beside.map.array(), expected.beside.map.array(), atol=1e-3)
+
+
 def test_other_explainers_of_it_show_one_map(twin: Engine):
     twin.choose("saliency", None)
     assert twin.explain([replace(a_clip(size=48), frames=moving_right(48))])[0].beside is None
