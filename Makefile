@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tested
 	@sh tests/system-packages.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(QUICK) $(addprefix --ignore=,$(WAITING))
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(WAITING)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal $(WAITING)
 	@# What looks at the clock has the machine to itself.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(WAITING))
 

@@ -64,11 +64,12 @@ def i3d(weights: Path) -> TorchBackend:
 
 @pytest.fixture
 def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """A twin network with random weights, called so, as a model of the user's own."""
+    """A thin twin network with random weights, called so, as a model of the user's own."""
     monkeypatch.setenv("RTX_MODELS", str(tmp_path / "models"))
     torch.manual_seed(0)
-    weights = TSTCNN(3, frames=16, size=48).state_dict()
+    clip, thin = {"frames": 16, "size": 48}, {"filters": (8, 16, 24), "hidden": 64}
+    weights = TSTCNN(3, **clip, **thin).state_dict()
     save_file(weights, tmp_path / "random.safetensors")
     (tmp_path / "labels.txt").write_text("left\nright\nstill\n")
-    add(tmp_path / "random.safetensors", "tstcnn", tmp_path / "labels.txt", "twin", {"frames": 16, "size": 48}, {})
+    add(tmp_path / "random.safetensors", "tstcnn", tmp_path / "labels.txt", "twin", clip, thin)
     return Engine.of(Worker(model="twin", explainer="ksigma(k=1)"))

@@ -12,6 +12,7 @@ import rtx
 from rtx.api import read_clip
 from rtx.engine.backends import load
 from rtx.engine.engine import Engine
+from rtx.engine.graph_backend import Graph, GraphBackend
 from rtx.engine.onnx_graph import open_session
 from rtx.engine.quicker import Captures
 from rtx.engine.torch_backend import TorchBackend
@@ -99,17 +100,26 @@ def test_a_kept_graph_that_is_damaged_is_made_anew(
     assert "cannot be read and is made anew" in capfd.readouterr().err
 
 
-def test_of_kept_graphs_the_least_lately_used_make_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: np.ndarray
-):
+def test_of_kept_graphs_the_least_lately_used_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RTX_CACHE", str(tmp_path))
     monkeypatch.setattr("rtx.engine.graph_backend.MOST_KEPT", 2)
-    engine = Engine(load(cards.card("figures"), "openvino", "cpu"), "cam", continual=False)
-    engine.run(clip)
+
+    class InTwoFiles(GraphBackend):
+        ending = ".xml"
+
+        def write(self, clip: torch.Tensor, path: Path) -> None:
+            path.write_text("graph")
+            path.with_suffix(".bin").write_text("weights")
+
+        def open(self, path: Path) -> Graph:
+            return lambda clip: (clip, clip)
+
+    backend = InTwoFiles(cards.card("figures"), torch.device("cpu"), "fp32", 1)
+    of_size = [torch.zeros(1, 3, 16, size, size) for size in (64, 32, 16)]
+    backend.graph(of_size[0])
     (first,) = (tmp_path / "graphs").glob("*.xml")
-    engine.run(clip[:, :, ::2, ::2])
-    Engine(load(cards.card("figures"), "openvino", "cpu"), "cam", continual=False).run(clip)
-    engine.run(clip[:, :, ::4, ::4])
+    for clip in (of_size[1], of_size[0], of_size[2]):
+        backend.graph(clip)
     kept = list((tmp_path / "graphs").glob("*.xml"))
     assert len(kept) == len(list((tmp_path / "graphs").glob("*.bin"))) == 2
     assert first in kept, "it was used since"
