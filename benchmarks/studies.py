@@ -7,6 +7,7 @@ A result that is there for the same clips and explainers is left as it is, so th
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -28,14 +29,20 @@ class Of(NamedTuple):
 
     model: str
     clips: str
+    only: str = "*"
+    """Of a folder's films, those that are called so."""
 
 
 SCENES = "40"
-REAL = Of("i3d-k400", str(SHARED / "clips"))
+CLIPS = Of("i3d-k400", str(SHARED / "clips"))
+KNOWN = Of("i3d-k400", str(SHARED / "clips"), "*.mp4")
+"""Clips whose class is one of the network's, for what takes hundreds of passes a clip."""
+FIGHTS = Of("i3d-k400", str(SHARED / "data" / "fight"), "*00[1-4].mp4")
+TWIN = Of("hall-twin", SCENES)
 ASKED: dict[str, tuple[Of, ...]] = {
-    "agreement": (Of("figures", SCENES), REAL), "motion": (Of("figures", SCENES), REAL),
-    "localise": (Of("figures", SCENES),), "overhead": (Of("figures", "10"), REAL),
-    "sanity": (Of("figures", "20"),), "faithful": (Of("figures", "20"),),
+    "agreement": (Of("figures", SCENES), TWIN, CLIPS, FIGHTS), "motion": (Of("figures", SCENES), TWIN, CLIPS, FIGHTS),
+    "localise": (Of("figures", SCENES),), "overhead": (Of("figures", "10"), KNOWN),
+    "sanity": (Of("figures", "20"), KNOWN), "faithful": (Of("figures", "20"), KNOWN),
     "cheat": (Of("betrayed", "24"), Of("figures", "24"), Of("shuffled", "24")),
 }  # fmt: skip
 
@@ -59,17 +66,18 @@ def run(study: Study, of: Of, anew: bool) -> None:
     backend = rtx.load(of.model, device="cpu")
     explainers = study.fitting(backend)
     material = examples_of(backend, of.clips, study.boxed, study.scene)
-    settings = {"model": of.model, "explainers": explainers, "of": material.says, "clips": list(material.names)}
-    name = f"eval-{study.name}-{of.model}"
+    chosen = fnmatch.filter(material.names, of.only)
+    settings = {"model": of.model, "explainers": explainers, "of": material.says, "clips": chosen}
+    name = "-".join(["eval", study.name, of.model, *([] if of.clips.isdecimal() else [Path(of.clips).name])])
     path = RESULTS / f"{name}.json"
     if not anew and path.exists() and json.loads(path.read_text())["settings"] == settings:
         print(f"{path.name}: there already")
         return
-    found = means(measured(study, backend, explainers, material.load(material.names)), study.middle)
+    found = means(measured(study, backend, explainers, material.load(chosen)), study.middle)
     columns = list(dict.fromkeys(column for row in found.values() for column in row))
     lines = [[row, *(mean and round(mean.mean, 3) for mean in (of.get(column) for column in columns))]
              for row, of in found.items()]  # fmt: skip
-    show(f"{study.asks} {of.model} ({backend.precision}) on {material.says}", ["", *columns], lines)
+    show(f"{study.asks} {of.model} ({backend.precision}) on {len(chosen)} of {material.says}", ["", *columns], lines)
     keep(name, {"settings": settings, "precision": backend.precision, "means": msgspec.to_builtins(found)})
 
 

@@ -23,10 +23,11 @@ from rtx.evaluate.examples import shot_of
 from rtx.evaluate.truth import REGIONS, Told, rows, summary
 from rtx.explain.registry import DECLARED
 from rtx.nets import cards
+from rtx.nets.tstcnn import apart
 from rtx.scenes.actions import LABELS
 
 HONEST = "figures"
-CLIPS = {HONEST: 200, "betrayed": 40, "shuffled": 300, "hall-resnet": 40, "hall-c3d": 40}
+CLIPS = {HONEST: 200, "betrayed": 40, "shuffled": 300, "hall-resnet": 40, "hall-c3d": 40, "hall-twin": 40}
 """Only clips that are named rightly are judged: `shuffled` names few."""
 ALONE = [name for name, of in DECLARED.items() if not of.is_step]
 TRUTH = Path(__file__).with_name("TRUTH.md")
@@ -75,7 +76,8 @@ def measure(model: str, clips: int) -> None:
 def suits(backend: TorchBackend, explainer: str) -> bool:
     """Whether this network can be asked for it."""
     try:
-        Engine(backend, explainer, continual=False).run(shot_of(backend.card.clip, 0).frames[None])
+        for seen in apart(backend.forward(shot_of(backend.card.clip, 0).frames[None], [None])):
+            Engine(backend, explainer, continual=False).run_in(seen)
     except UserError as error:
         print(f"{backend.card.name}: {explainer} is left out: {error}")
         return False
@@ -90,9 +92,10 @@ def networks() -> str:
     ratios: dict[str, dict[str, float]] = {}
     for model, result in results.items():
         for of in msgspec.convert(result["summary"], list[Told]):
-            if of.region == "acting" and of.ratio is not None and of.explainer in ALONE:
-                ratios.setdefault(model, {})[of.explainer] = of.ratio.mean
-    columns = [column for column in CLIPS if column in ratios]
+            name, _, branch = of.explainer.partition(", ")
+            if of.region == "acting" and of.ratio is not None and name in ALONE:
+                ratios.setdefault(f"{model}, {branch}" if branch else model, {})[name] = of.ratio.mean
+    columns = [column for model in CLIPS for column in ratios if column.partition(",")[0] == model]
     names = sorted(ratios[HONEST], key=lambda name: -ratios[HONEST][name])
     lines = [f"| explainer | {' | '.join(f'`{column}`' for column in columns)} |", "| --- |" + " --- |" * len(columns)]
     for name in names:
@@ -100,7 +103,7 @@ def networks() -> str:
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     alike = ["" if column == HONEST else f"{_alike(ratios[HONEST], ratios[column]):.2f}" for column in columns]
     lines.append(f"| order, against `{HONEST}` (Spearman) | {' | '.join(alike)} |")
-    judged = [str(results[column]["right"]) for column in columns]
+    judged = [str(results[column.partition(",")[0]]["right"]) for column in columns]
     lines.append(f"| clips judged | {' | '.join(judged)} |")
     return "\n".join(lines)
 

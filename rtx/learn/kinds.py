@@ -1,7 +1,7 @@
 """Small networks of the papers' kinds that learn the hall: does what is true of explainers hold beyond one network?
 
-C3D and an R3D-18, each as in `rtx/nets` but thinner. They see what `figures` learned from: close-ups first, whole
-pictures at last.
+C3D, an R3D-18 and the twin network of Fuad et al. (2020), each as in `rtx/nets` but thinner. They see what `figures`
+learned from: close-ups first, whole pictures at last.
 """
 
 from __future__ import annotations
@@ -14,22 +14,43 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rtx.engine.flow import of_clip
 from rtx.engine.torch_backend import cpu_has_bf16
-from rtx.learn import figures
 from rtx.learn.figures import BATCH, FPS, LARGE_SHARE, SIZE, WINDOW, Phases, normalised, shape, stretch
 from rtx.learn.training import Recipe
 from rtx.nets import cards, zoo
 from rtx.nets.forward import Staged
 from rtx.scenes.actions import LABELS
+from rtx.scenes.film import film
+from rtx.scenes.scene import Cast
+
+Prepare = Callable[[NDArray[np.uint8]], Tensor]
+"""N T H W 3 (BGR) -> N C T H W, as the network's card says."""
 
 _ALL = (WINDOW, WINDOW)
 PHASES: dict[str, Phases] = {
     "hall-resnet": ((350, 64, _ALL), (100, 88, _ALL), (120, SIZE, _ALL)),
     "hall-c3d": ((300, 64, _ALL), (150, 88, _ALL), (250, SIZE, _ALL)),
+    "hall-twin": ((300, 64, _ALL), (150, 88, _ALL), (250, SIZE, _ALL)),
 }
-_COUNTS_CELLS = ("hall-c3d",)
+_COUNTS_CELLS = ("hall-c3d", "hall-twin")
 """Their heads count a clip's cells: close-ups are enlarged for them."""
 RATE = 1e-3
+
+
+def with_flow(name: str) -> Prepare:
+    """RGB, and optical flow where the card asks for it."""
+    flow = cards.card(name).flow
+
+    def prepared(clips: NDArray[np.uint8]) -> Tensor:
+        pixels = normalised(clips)
+        if flow is None:
+            return pixels
+        moved = torch.from_numpy(np.stack([of_clip(clip) for clip in clips])).permute(0, 4, 1, 2, 3)
+        seen = torch.cat((pixels, (moved / flow.limit).clamp(-1, 1)), dim=1)
+        return seen.contiguous(memory_format=torch.channels_last_3d)
+
+    return prepared
 
 
 def enlarged(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -39,12 +60,13 @@ def enlarged(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def batch_of(name: str) -> Callable[[int], tuple[Tensor, Tensor]]:
     """What a step of its training shows, and the actions."""
+    prepare = with_flow(name)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         frames, size = shape(step, PHASES[name])
         drawn = [stretch(step * BATCH + i, frames, size) for i in range(BATCH)]
         clips = [enlarged(clip) if name in _COUNTS_CELLS else clip for clip, _ in drawn]
-        return normalised(np.stack(clips)), torch.tensor([label for _, label in drawn])
+        return prepare(np.stack(clips)), torch.tensor([label for _, label in drawn])
 
     return batch
 
@@ -74,6 +96,12 @@ def recipe(name: str) -> Recipe:
     return Recipe(name, lambda: fresh(name), batch_of(name), logits, steps, numbers, RATE)
 
 
-def held_out(network: Staged, count: int = 300) -> dict[str, float]:
+@torch.inference_mode()
+def held_out(name: str, network: Staged, count: int = 300) -> dict[str, float]:
     """The share of whole pictures of held-out scenes that it names rightly."""
-    return {"clips": count, "right": figures.rightly(figures.predictions(network, range(count), 15.0))}
+    prepare, right = with_flow(name), 0
+    for seed in range(count):
+        shot = film(Cast.draw(seed, held_out=True), WINDOW, 15.0, SIZE, SIZE)
+        said = int(network.classify(network.extract(prepare(shot.frames[None])))[0].argmax())
+        right += LABELS[said] == shot.acts[0].action
+    return {"clips": count, "right": round(right / count, 4)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,7 +106,7 @@ TRIALS = {
     for of in (
         Trial(_causal("betrayed", _betrayed_batch, _BETRAYED), _folded, cheats),
         Trial(_causal("shuffled", _shuffled_batch, _SHUFFLED), _folded, cheats),
-        *(Trial(kinds.recipe(name), nn.Module.eval, kinds.held_out) for name in kinds.PHASES),
+        *(Trial(kinds.recipe(name), nn.Module.eval, partial(kinds.held_out, name)) for name in kinds.PHASES),
     )
 }
 

@@ -65,7 +65,7 @@ def test_a_recipe_makes_a_whole_model_and_goes_on_where_it_was_broken_off(
 @pytest.mark.parametrize("name", FOLDERS)
 def test_they_are_small_and_say_what_they_are(name: str):
     told = json.loads((FOLDERS[name] / "training.json").read_text())
-    assert (FOLDERS[name] / "weights.safetensors").stat().st_size < 4e6
+    assert (FOLDERS[name] / "weights.safetensors").stat().st_size < 6e6
     assert tuple(rtx.load(name, device="cpu").labels) == LABELS
     assert told["held_out"]["clips"] >= 300
 
