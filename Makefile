@@ -5,8 +5,7 @@ BIN := $(VENV)/bin
 SOURCE ?=
 # Else every process that is started compiles torch anew.
 unexport PYTHONDONTWRITEBYTECODE
-# What takes longest comes first, so that no process is left alone with it.
-QUICK := $(addprefix tests/,film test_cli.py evaluate show engine events nets explain learn scenes measure test_config.py \
+QUICK := $(addprefix tests/,explain evaluate film nets engine learn scenes measure show events test_cli.py test_config.py \
 	test_package.py test_read_scene.py test_redact.py test_roster.py)
 # They start processes, and mostly wait.
 WAITING := $(addprefix tests/,faults/test_processes.py faults/test_cameras.py faults/test_roster.py faults/test_choices.py \
@@ -19,7 +18,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	@sh tests/system-packages.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(QUICK) $(addprefix --ignore=,$(WAITING))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(QUICK) $(addprefix --ignore=,$(WAITING))
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal $(WAITING)
 	@# What looks at the clock has the machine to itself.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(WAITING))
