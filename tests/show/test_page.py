@@ -365,6 +365,21 @@ def test_what_the_score_is_without_the_heat_is_said_beside_what_it_is_without_as
 
 
 @in_browser
+@pytest.mark.parametrize("width", [375, 800, 1400])
+def test_no_fact_is_written_over_another(serve: Serve, page: Page, width: int):
+    sink = serve()
+    page.set_viewport_size({"width": width, "height": 900})
+    visit(page, sink)
+    known = Faithfulness(0.91, 0.434, 0.88, 12)
+    shown(
+        page, sink, view(motion_share=0.4, faithfulness=known, truth=a_truth(), hits=HitRates(0.94, 0.5, 0.1, 0.04, 80))
+    )
+    facts = page.locator("article dl > div:visible")
+    assert facts.count() == 6
+    assert all(facts.evaluate_all("all => all.map(of => of.scrollWidth <= of.clientWidth)"))
+
+
+@in_browser
 def test_truth_is_told_and_outlined_where_it_is_known(serve: Serve, page: Page) -> None:
     sink = serve()
     visit(page, sink)
