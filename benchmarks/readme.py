@@ -32,9 +32,9 @@ def numbers() -> str:
     about = _about(live, handover, live, rtsp, scenes, continual, places, viewers)
     lines = [*_table(rows), "", about, "GPU: not measured.", ""]
     if (RESULTS / "live-fp32.json").exists():
-        other = _result("live-fp32")
-        lines += ["Live on a CPU that has no bf16:", "", *_table([*_live_rows(other), *_hall_rows(other)])]
-        lines += ["", _about(other, other), ""]
+        other, watched = _result("live-fp32"), _result("viewers-fp32")
+        rows = [*_live_rows(other), *_hall_rows(other), *_viewers_rows(watched)]
+        lines += ["Live on a CPU that has no bf16:", "", *_table(rows), "", _about(other, other, watched), ""]
     return "\n".join([*lines, *_costs(_result("explainers")), "", *_by_action(places)])
 
 

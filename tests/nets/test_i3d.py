@@ -164,7 +164,7 @@ def test_every_stage_follows_a_bright_dot():
         pytest.param("cleaning_pool.mp4", "cleaning pool", marks=pytest.mark.thorough),
         pytest.param("flipping_pancake.mkv", "flipping pancake", marks=pytest.mark.thorough),
         pytest.param("hitting_baseball.mp4", "hitting baseball", marks=pytest.mark.thorough),
-        ("apply_eye_makeup_ucf101.avi", "waxing eyebrows"),
+        pytest.param("apply_eye_makeup_ucf101.avi", "waxing eyebrows", marks=pytest.mark.thorough),
     ],
 )
 def test_real_weights_name_real_clips(i3d: TorchBackend, clips: Path, file: str, label: str):
