@@ -183,6 +183,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def visit(page: Page, sink: PageSink) -> None:
     page.goto(sink.address, wait_until="commit")
+    until(lambda: page.evaluate("document.body !== null"), "the page")
 
 
 def seq(page: Page, camera: str = "hall") -> int:

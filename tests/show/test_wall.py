@@ -261,6 +261,31 @@ def test_a_held_clip_begins_where_the_evidence_is_strongest_and_is_scrubbed(
     assert not page.is_visible("#still")
 
 
+def test_before_the_clip_has_come_it_can_be_closed_again(serve: Serve, page: Page, closely: Closely):
+    sink = serve(wishes=asks(holding=closely.holding))
+    visit(page, sink)
+    shown(page, sink, view())
+    page.click("[data-camera='hall'] .hold")
+    assert words(page, "#still .said") == "Asking for the clip…"
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#still")
+
+
+def test_keys_reach_the_dialog_in_front_and_nothing_behind_it(serve: Serve, page: Page, closely: Closely):
+    held_open(page, serve, closely)
+    page.keyboard.press("Escape")
+    page.keyboard.press("l")
+    page.click("[data-camera='hall'] .hold")
+    closely.until(lambda: not page.is_visible("#still .said"), "the frames")
+    page.keyboard.press("l")
+    page.keyboard.press("?")
+    assert (page.is_visible("#still"), page.is_visible("#looks"), page.is_visible("#keys")) == (True, True, False)
+    page.keyboard.press("Escape")
+    assert (page.is_visible("#still"), page.is_visible("#looks")) == (False, True)
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#looks")
+
+
 def test_a_held_clip_plays_slowly_and_follows_the_looks(serve: Serve, page: Page, closely: Closely):
     held_open(page, serve, closely)
     page.click("#still .play")

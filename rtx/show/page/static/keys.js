@@ -2,7 +2,7 @@
 
 import { byId, element } from "./dom.js";
 
-/** Listen to these from now on. Of each: `key`; what it `says`; `act(key)`; `as`, where several keys do alike. */
+/** Listen to these from now on. Of each: `key`; what it `says`; `act(key)`; `as`, where several keys do alike; `over` dialogs, too. */
 export function listenTo(keys) {
   const rows = keys.flatMap(({ key, as, says }) => {
     const term = element("dt");
@@ -16,6 +16,7 @@ export function listenTo(keys) {
     const pressed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const known = keys.find(({ key }) => (key instanceof RegExp ? key.test(pressed) : key === pressed));
     if (!known || (writing && pressed !== "Escape")) return;
+    if (!known.over && document.querySelector("dialog[open]")) return; // what lies behind it stays; Escape closes it
     if (known.act(pressed) !== false) event.preventDefault(); // or a list that has the focus would jump to this letter
   });
 }

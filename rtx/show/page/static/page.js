@@ -171,12 +171,12 @@ setInterval(() => {
 // --- Keys ---
 
 listenTo([
-  { key: "h", says: "heat on or off", act: () => flip("overlay") },
-  { key: "f", says: "focus: the picture where the evidence is, darkness elsewhere", act: () => flip("display") },
+  { key: "h", over: true, says: "heat on or off", act: () => flip("overlay") },
+  { key: "f", over: true, says: "focus: the picture where the evidence is, darkness elsewhere", act: () => flip("display") },
   { key: "t", says: "outlines of what is really there, where that is known", act: () => byId("truth").hidden || flip("truth") },
   { key: "e", says: "choose the explainer and the class to explain", act: () => byId("explain").hidden || disclose("explain") },
   { key: "k", says: "add, pause and remove cameras", act: () => byId("cameras").hidden || disclose("cameras") },
-  { key: "v", says: "what was recorded", act: () => archive.node.open || archive.open() },
+  { key: "v", says: "what was recorded", act: () => archive.open() },
   { key: "l", says: "colours, threshold, smoothing, light or dark", act: () => disclose("look") },
   { key: /^[1-9]$/, as: "1 … 9", says: "this camera alone", act: (key) => enlarge([...tiles.keys()][key - 1] ?? null) },
   { key: "0", says: "all cameras", act: () => enlarge(null) },
