@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sqlite3
 import urllib.error
 import urllib.request
@@ -395,6 +396,18 @@ def test_what_was_recorded_is_listed_and_chosen(serve: Serve, page: Page, archiv
     page.fill("#event-since", "")
     page.select_option("#event-label", "kick")
     until(lambda: page.locator("#event-list li").count() == 1, "it again")
+
+
+def test_what_is_going_on_cannot_be_played_yet(serve: Serve, page: Page, archive: Path, tmp_path: Path):
+    folder = shutil.copytree(archive, tmp_path / "events")
+    with sqlite3.connect(folder / "events.db") as database:
+        database.execute("UPDATE event SET state = 'open'")
+    sink = serve(events=folder)
+    visit(page, sink)
+    shown(page, sink, view())
+    page.click("#events")
+    until(lambda: "going on, to be played when it is over" in words(page, "#event-list li"), "the event")
+    assert page.is_disabled("#event-list button")
 
 
 def test_without_events_that_is_said(serve: Serve, page: Page):

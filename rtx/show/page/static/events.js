@@ -55,9 +55,9 @@ export class EventList {
   }
 
   row(event) {
-    const button = element("button", { type: "button" });
+    const button = element("button", { type: "button", disabled: event.state === "open" });
     const what = element("strong", { textContent: event.label });
-    const state = { open: "going on", cut: "cut short" }[event.state];
+    const state = { open: "going on, to be played when it is over", cut: "cut short" }[event.state];
     const facts = [event.camera, `${event.seconds.toFixed(1)} s`, percent(event.peak), state].filter(Boolean).join(" · ");
     button.append(element("time", { dateTime: event.start, textContent: local(event.start) }), what, element("span", { textContent: facts }));
     button.addEventListener("click", () => this.player.open(event));
