@@ -14,7 +14,8 @@ STYLE = """
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
-th { white-space: normal; vertical-align: bottom; } th:first-child, td:first-child { text-align: left; }
+th { white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
 svg { width: 100%; height: auto; } svg text { fill: currentColor; font-size: 12px; }
 .axis { stroke: #8888; } .budget { stroke: #e8684a; stroke-dasharray: 4; }
 .none { color: #c60; white-space: normal; text-align: left; }
