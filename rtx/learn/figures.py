@@ -38,6 +38,8 @@ SPEC = cards.card(NAME).clip
 SIZE, WINDOW = SPEC.size, SPEC.frames
 
 Phases = tuple[tuple[int, int, tuple[int, int]], ...]
+Prepare = Callable[[NDArray[np.uint8]], Tensor]
+"""N T H W 3 (BGR) -> N C T H W, as the network's card says."""
 
 BATCH = 32
 PHASES: Phases = ((1000, 64, (10, 18)), (600, 88, (12, 22)), (800, SIZE, (16, 28)))
@@ -139,7 +141,7 @@ def logits(network: Causal, clips: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def predictions(
-    network: Staged, seeds: range, fps: float, frames: int = WINDOW, lanes: int = 1
+    network: Staged, seeds: range, fps: float, frames: int = WINDOW, lanes: int = 1, prepare: Prepare = normalised
 ) -> list[tuple[str, str, Extra]]:
     """True action, predicted action and distractor of held-out scenes.
 
@@ -149,7 +151,7 @@ def predictions(
     for seed in seeds:
         cast = Cast.draw(seed, held_out=True)
         shot = film(cast, frames * lanes, fps * lanes, SIZE, SIZE)
-        clip = normalised(shot.frames[None, lanes - 1 :: lanes])
+        clip = prepare(shot.frames[None, lanes - 1 :: lanes])
         logits = network.classify(network.extract(clip)[:, :, -WINDOW:])[0]
         found.append((shot.acts[0].action, LABELS[int(logits.argmax())], cast.extra))
     return found

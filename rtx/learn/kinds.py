@@ -16,16 +16,24 @@ from torch import Tensor, nn
 
 from rtx.engine.flow import of_clip
 from rtx.engine.torch_backend import cpu_has_bf16
-from rtx.learn.figures import BATCH, FPS, LARGE_SHARE, SIZE, WINDOW, Phases, normalised, shape, stretch
+from rtx.learn.figures import (
+    BATCH,
+    FPS,
+    LARGE_SHARE,
+    SIZE,
+    WINDOW,
+    Phases,
+    Prepare,
+    normalised,
+    predictions,
+    rightly,
+    shape,
+    stretch,
+)  # fmt: skip
 from rtx.learn.training import Recipe
 from rtx.nets import cards, zoo
 from rtx.nets.forward import Staged
 from rtx.scenes.actions import LABELS
-from rtx.scenes.film import film
-from rtx.scenes.scene import Cast
-
-Prepare = Callable[[NDArray[np.uint8]], Tensor]
-"""N T H W 3 (BGR) -> N C T H W, as the network's card says."""
 
 _ALL = (WINDOW, WINDOW)
 PHASES: dict[str, Phases] = {
@@ -96,12 +104,6 @@ def recipe(name: str) -> Recipe:
     return Recipe(name, lambda: fresh(name), batch_of(name), logits, steps, numbers, RATE)
 
 
-@torch.inference_mode()
 def held_out(name: str, network: Staged, count: int = 300) -> dict[str, float]:
     """The share of whole pictures of held-out scenes that it names rightly."""
-    prepare, right = with_flow(name), 0
-    for seed in range(count):
-        shot = film(Cast.draw(seed, held_out=True), WINDOW, 15.0, SIZE, SIZE)
-        said = int(network.classify(network.extract(prepare(shot.frames[None])))[0].argmax())
-        right += LABELS[said] == shot.acts[0].action
-    return {"clips": count, "right": round(right / count, 4)}
+    return {"clips": count, "right": rightly(predictions(network, range(count), 15.0, prepare=with_flow(name)))}
