@@ -814,6 +814,22 @@ def test_keyboard_and_names_for_screen_readers(serve: Serve, page: Page) -> None
     assert page.get_by_role("list", name="Most likely actions").count() == 1
 
 
+def test_ages_include_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first viewer is sent a picture as soon as it is made, not as soon as it is asked for."""
+    encode = cv2.imencode
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return encode(*arguments)
+
+    monkeypatch.setattr(shot_module.cv2, "imencode", slow)
+    shown = view()
+    message = shot_module.Shot(1, shown, shot_module.Picture(shown)).message(last=True)
+    header = json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])
+    assert header["frame_age_ms"] >= shown.frame_age_ms + 200
+    assert header["heatmap_age_ms"] >= 412 + 200
+
+
 @in_browser
 def test_age_of_the_picture_can_be_read_off_the_canvas(serve: Serve, page: Page) -> None:
     sink = serve()

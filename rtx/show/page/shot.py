@@ -145,6 +145,7 @@ class Shot:
 
     def message(self, last: bool) -> bytes:
         """Length of the header (4 bytes, little endian), header (JSON), heat, JPEG."""
+        jpeg = self.picture.jpeg  # First of all: whoever is sent it first waits while it is made.
         view, waited = self.view, ms(now() - self._since)
         across, down = self.picture.scale
         rect = view.heat.rect if view.heat is not None else None
@@ -184,4 +185,4 @@ class Shot:
             )
         )
         heat = view.heat.values.tobytes() if view.heat is not None else b""
-        return b"".join((len(header).to_bytes(4, "little"), header, heat, self.picture.jpeg))
+        return b"".join((len(header).to_bytes(4, "little"), header, heat, jpeg))
