@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -197,10 +198,18 @@ def shown(page: Page, sink: PageSink, what: View) -> Image:
     sent = sink.status()["frames"]
     with Feed(sink, what) as feed:
         until(lambda: page.evaluate("window.rtx?.frames ?? 0") > before + 2, "the view on the screen")
+    handled(sink)
     until(lambda: page.evaluate("rtx.views") - had == sink.status()["frames"] - sent, "all that was sent to arrive")
     quiet(page)
     assert seq(page) <= feed.seq
     return canvas(page)
+
+
+def handled(sink: PageSink) -> None:
+    """Wait until the page's thread has dealt with all that it was shown: woken viewers, sent to them, and counted."""
+    assert sink._loop is not None
+    for _ in range(3):
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), sink._loop).result(10)
 
 
 def quiet(page: Page) -> None:

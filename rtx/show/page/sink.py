@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -36,6 +38,8 @@ MAX_VIEWERS = 64
 WINDOW = 2
 """Answers that may be on their way to one viewer."""
 MAX_REQUEST_BYTES = 4096
+NICENESS = 10
+"""Of the page's thread: sending pictures to many waits for the worker, not the worker for it."""
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -144,6 +148,9 @@ class PageSink:
         self._listener.close()
 
     async def _run(self) -> None:
+        if sys.platform == "linux":  # Elsewhere it would be the whole display's.
+            niceness = max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
         self._loop = asyncio.get_running_loop()
         await self._server.serve(sockets=[self._listener])
 
