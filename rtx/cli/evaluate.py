@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from html import escape as quoted
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import typer
@@ -28,6 +28,8 @@ CAPTION = (
     "hit, chance, IoU: of the limbs that act. acting, body, distractor: the share of the relevance there over the "
     "share of the area; 1 is chance."
 )
+INTERVALS = "95 % intervals over clips (bootstrap, 1000 draws, seed 0)"
+FEWER = "of N: of so many clips; of the others nothing can be said."
 HEAD = ("explainer", "region", "hottest place on it", "chance", "relevance over area", "IoU")
 
 Explainers = Annotated[list[str] | None, typer.Option(help="May be given several times.")]
@@ -48,14 +50,15 @@ def truth(
     _check(report)
     from rtx.api import load
     from rtx.evaluate import truth as measured
+    from rtx.evaluate.study import about, fitting
     from rtx.explain.chain import chain_for
     from rtx.explain.registry import DECLARED
 
-    alone = [name for name, of in DECLARED.items() if not of.is_step]
-    chains = explainer or [f"{name}{step}" for name in alone for step in ("", " | selective")]
     backend = load(model, device="cpu")
+    alone = fitting(backend, (name for name, of in DECLARED.items() if not of.is_step))
+    chains = explainer or [f"{name}{step}" for name in alone for step in ("", " | selective")]
     names = [str(chain_for(name, None, backend.labels)[0]) for name in chains]
-    rows = _Rows(report, {"model": backend.card.name, "explainers": names, "clips": clips}, measured.Row)
+    rows = _Rows(report, {**about(backend), "explainers": names, "clips": clips}, measured.Row)
     done = {row.seed for row in rows.known}
     with bars() as begin, begin(f"{clips} clips") as told:
         for row in measured.rows(backend, chains, [seed for seed in range(clips) if seed not in done]):
@@ -63,9 +66,9 @@ def truth(
             told(len(rows.known) / clips)
     found = measured.summary(rows.known)
     right = sum(row.right for row in rows.known)
-    title = f"{backend.card.name} on {clips} held-out scenes, {right} named rightly; with 95 % intervals over clips"
+    title = f"{backend.card.name} on {clips} held-out scenes, {right} named rightly; {INTERVALS}"
     _show(title, found)
-    rows.finish({"summary": msgspec.to_builtins(found)}, lambda: _page(title, found))
+    rows.finish({"title": title, "summary": msgspec.to_builtins(found)}, lambda: _page(title, found))
 
 
 def study(name: str, asks: str) -> None:
@@ -100,7 +103,7 @@ def _check(report: Path | None) -> None:
 def _run(study: Study, model: str, explainer: list[str] | None, clips: str, report: Path | None) -> None:
     from rtx.api import load
     from rtx.evaluate.examples import examples_of
-    from rtx.evaluate.study import Row, means
+    from rtx.evaluate.study import Row, about, means
     from rtx.explain.chain import chain_for
 
     backend = load(model, device="cpu")
@@ -108,7 +111,7 @@ def _run(study: Study, model: str, explainer: list[str] | None, clips: str, repo
     for name in explainers:
         chain_for(name, None, backend.labels)
     material = examples_of(backend, clips, study.boxed, study.scene)
-    settings = {"study": study.name, "model": backend.card.name, "explainers": list(explainers), "of": material.says,
+    settings = {"study": study.name, **about(backend), "explainers": list(explainers), "of": material.says,
                 "clips": list(material.names)}  # fmt: skip
     rows = _Rows(report, settings, Row)
     done = {row.name for row in rows.known}
@@ -117,9 +120,11 @@ def _run(study: Study, model: str, explainer: list[str] | None, clips: str, repo
             rows.add(Row(example.name, study.measure(backend, explainers, example)))
             told(len(rows.known) / len(material.names))
     found = means(rows.known, study.middle)
-    title = f"{study.asks} {backend.card.name} ({backend.precision}) on {material.says}; 95 % intervals over clips"
-    _print(study, title, found, backend.card.arch)
-    rows.finish({"means": msgspec.to_builtins(found)}, lambda: _tables(study, title, found, backend.card.arch))
+    title = f"{study.asks} {backend.card.name} ({backend.precision}) on {material.says}; {INTERVALS}"
+    here = _Here(title, study, found, len(rows.known), backend.card.arch, f"{backend.card.name} on {material.says}")
+    here.show()
+    said = {"title": title, "caption": here.caption, "means": msgspec.to_builtins(found)}
+    rows.finish(said, here.page)
 
 
 class _Rows(Generic[Kept]):
@@ -133,7 +138,12 @@ class _Rows(Generic[Kept]):
             return
         try:
             lines = self._part.read_bytes().split(b"\n")[:-1] if self._part.exists() else []
-            if lines and msgspec.json.decode(lines[0]) == settings:
+            if lines and msgspec.json.decode(lines[0]) != settings:
+                raise UserError(
+                    f"{str(self._part)!r} is what a run of other settings left when it was broken off; "
+                    "remove it, or name another --report"
+                )
+            if lines:
                 self.known = [msgspec.json.decode(line, type=kind) for line in lines[1:]]
             self._write(b"\n".join(msgspec.json.encode(of) for of in (settings, *self.known)) + b"\n", "wb")
         except msgspec.DecodeError as error:
@@ -168,52 +178,81 @@ class _Rows(Generic[Kept]):
             raise UserError(f"cannot write {str(self._part)!r}: {error.strerror}") from None
 
 
-def _print(study: Study, title: str, found: Means, model: str) -> None:
-    """What was found, and then the papers' tables beside it."""
-    from rtx.evaluate import papers
+class _Here(NamedTuple):
+    """What a study has found, and the papers' tables beside it."""
 
-    columns = list(dict.fromkeys(column for of in found.values() for column in of))
-    table = Table(title=title, title_justify="left", box=None, caption=study.caption, caption_justify="left")
-    table.add_column("", no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right")
-    for row, of in found.items():
-        table.add_row(escape(row), *(_number(of.get(column)) for column in columns))
-    console.print(table)
-    for paper in papers.tables(study.name):
-        head, lines = _beside(paper, found, model)
-        table = Table(*head, title=f"\n{paper.title}: {paper.of}", title_justify="left", box=None)
-        for line in lines:
-            table.add_row(*map(escape, line))
+    title: str
+    study: Study
+    found: Means
+    clips: int
+    arch: str
+    """Of the network: papers name kinds."""
+    of: str
+    """Network and clips, in words."""
+
+    @property
+    def caption(self) -> str:
+        return f"{self.study.caption} {FEWER}" if self._fewer else self.study.caption
+
+    def show(self) -> None:
+        """In the terminal; intervals are in the report."""
+        from rtx.evaluate import papers
+
+        table = Table(title=self.title, title_justify="left", box=None, caption=self.caption, caption_justify="left")
+        table.add_column("", no_wrap=True)
+        for column in self._columns:
+            table.add_column(column, justify="right")
+        for row, of in self.found.items():
+            table.add_row(escape(row), *(_number(of.get(column), self.clips) for column in self._columns))
         console.print(table)
+        for paper in papers.tables(self.study.name):
+            head, lines = self._beside(paper)
+            title = f"\n{paper.title}: {paper.of}. Here: {self.of}"
+            table = Table(*head, title=escape(title), title_justify="left", box=None)
+            for line in lines:
+                table.add_row(*map(escape, line))
+            console.print(table)
 
+    def page(self) -> str:
+        """The same as HTML, with intervals."""
+        from rtx.evaluate import papers
+        from rtx.show.document import page
 
-def _tables(study: Study, title: str, found: Means, model: str) -> str:
-    """The same as a page, with intervals."""
-    from rtx.evaluate import papers
-    from rtx.show.document import page
+        lines = [
+            [row, *(_said(of.get(column), self.clips) for column in self._columns)] for row, of in self.found.items()
+        ]
+        body = f"<h1>{quoted(self.study.asks)}</h1><p>{quoted(self.title)}</p><p>{quoted(self.caption)}</p>"
+        body += _html(["", *self._columns], lines)
+        for paper in papers.tables(self.study.name):
+            said = f"Paper: {paper.of}. Here: {self.of}, with intervals of 95 %."
+            body += f"<h2>{quoted(paper.title)}</h2><p>{quoted(said)}</p>{_html(*self._beside(paper))}"
+        return page(f"rtx eval {self.study.name}", body)
 
-    columns = list(dict.fromkeys(column for of in found.values() for column in of))
-    lines = [[row, *(_said(of.get(column)) for column in columns)] for row, of in found.items()]
-    body = f"<h1>{quoted(study.asks)}</h1><p>{quoted(title)}</p><p>{quoted(study.caption)}</p>"
-    body += _html(["", *columns], lines)
-    for paper in papers.tables(study.name):
-        body += f"<h2>{quoted(paper.title)}</h2><p>{quoted(paper.of)}</p>{_html(*_beside(paper, found, model))}"
-    return page(f"rtx eval {study.name}", body)
+    @property
+    def _columns(self) -> list[str]:
+        return list(dict.fromkeys(column for of in self.found.values() for column in of))
 
+    @property
+    def _fewer(self) -> bool:
+        """Of some clips nothing can be said."""
+        return any(of is not None and of.n < self.clips for row in self.found.values() for of in row.values())
 
-def _beside(paper: PaperTable, found: Means, model: str) -> tuple[list[str], list[list[str]]]:
-    """A paper's table, each of its cells beside what was found here."""
-    from rtx.evaluate.papers import measured
+    def _beside(self, paper: PaperTable) -> tuple[list[str], list[list[str]]]:
+        """A paper's table, each of its cells beside what was found here."""
+        from rtx.evaluate.papers import measured
 
-    head = ["", *(cell for column in paper.columns for cell in (f"{column}: paper", "here"))]
-    lines = []
-    for name, row in paper.rows.items():
-        line = [name]
-        for column, said in zip(paper.columns, row.said, strict=True):
-            line += [said, _said(measured(paper, row, column, found, model)) or "-"]
-        lines.append(line)
-    return head, lines
+        head = ["", *(cell for column in paper.columns for cell in (f"{column}: paper", "here"))]
+        lines = []
+        for name, row in paper.rows.items():
+            line = [name]
+            for column, said in zip(paper.columns, row.said, strict=True):
+                found = measured(paper, row, column, self.found, self.arch)
+                if found is not None:
+                    low, mean, high = map(paper.here, (found.low, found.mean, found.high))
+                    found = found._replace(low=low, mean=mean, high=high)
+                line += [said, _said(found, self.clips, paper.unit) or "-"]
+            lines.append(line)
+        return head, lines
 
 
 def _html(head: list[str], lines: list[list[str]]) -> str:
@@ -227,11 +266,13 @@ def _cells(of: Told) -> list[str]:
     return [of.explainer, of.region, _said(of.hit), chance, _said(of.ratio), _said(of.iou)]
 
 
-def _said(of: Mean | None) -> str:
+def _said(of: Mean | None, clips: int = 0, unit: str = "") -> str:
+    """A mean with its interval; where it is of fewer than `clips`, of how many."""
     if of is None:
         return ""
     digits = 1 if abs(of.mean) >= 100 else 2
-    return f"{of.mean:.{digits}f} ({of.low:.{digits}f} to {of.high:.{digits}f})"
+    fewer = f" of {of.n}" if of.n < clips else ""
+    return f"{of.mean:.{digits}f}{unit and f' {unit}'} ({of.low:.{digits}f} to {of.high:.{digits}f}){fewer}"
 
 
 def _show(title: str, found: list[Told]) -> None:
@@ -247,8 +288,10 @@ def _show(title: str, found: list[Told]) -> None:
     console.print(table)
 
 
-def _number(of: Mean | None) -> str:
-    return "-" if of is None else f"{of.mean:.2f}"
+def _number(of: Mean | None, clips: int = 0) -> str:
+    if of is None:
+        return "-"
+    return f"{of.mean:.2f} of {of.n}" if of.n < clips else f"{of.mean:.2f}"
 
 
 def _page(title: str, found: list[Told]) -> str:

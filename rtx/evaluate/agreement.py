@@ -7,7 +7,7 @@ from itertools import combinations
 
 from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.study import Example, Study, Values, known, maps
-from rtx.measure.similarity import agreement, pcc, sim
+from rtx.measure.similarity import agreement, centred, pcc, sim
 
 FLOW = "flow: "
 """How the columns of a twin network's second branch begin."""
@@ -23,7 +23,7 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
             values[f"{one} and {other}"] |= {
                 f"{branch}SIM": known(sim(a, b)),
                 f"{branch}PCC": known(pcc(a, b)),
-                f"{branch}in common": known(agreement(a - a.mean(), b - b.mean())),
+                f"{branch}in common": known(agreement(centred(a), centred(b))),
             }
     return values
 

@@ -46,5 +46,5 @@ FAITHFUL = Study(
     measure,
     f"The class's mean probability while voxels come into a baseline (insertion: more is better) or go (deletion: less "
     f"is better), the most relevant first, in {STEPS} steps. Baselines: blurred; frozen, all the middle frame; the "
-    f"mean colour. {NOISE}: a smooth map drawn by lot.",
+    f"mean colour. {NOISE}: a smooth map drawn by lot, by the clip's name.",
 )

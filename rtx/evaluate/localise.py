@@ -42,7 +42,8 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
 
 def _called(backend: TorchBackend, explainers: Sequence[str]) -> dict[str, str]:
     """Rows and their explainers: `cam3d` is of one layer, and here of each, as in the paper's ablation."""
-    stages = {f"cam3d, stage {i}": f"cam3d(layer={name!r})" for i, name in enumerate(backend.network.main, 1)}
+    layers = backend.card.layers or backend.network.main
+    stages = {f"cam3d, stage {i}": f"cam3d(layer={name!r})" for i, name in enumerate(layers, 1)}
     return {row: chain for name in explainers for row, chain in (stages if name == "cam3d" else {name: name}).items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from importlib import resources
+from typing import Literal
 
 import msgspec
 
@@ -33,6 +34,12 @@ class PaperTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: dict[str, str]
     """The paper's columns, and the study's that are the same; empty: none."""
     rows: dict[str, PaperRow]
+    unit: Literal["", "%", "ms", "s"] = ""
+    """Of its cells. What is measured here is a share, or in ms."""
+
+    def here(self, value: float) -> float:
+        """What was measured, in the paper's unit."""
+        return value * {"": 1.0, "%": 100.0, "ms": 1.0, "s": 1e-3}[self.unit]
 
 
 class _Papers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -42,5 +42,5 @@ SANITY = Study(
     ("ksigma", "cam", "grad_cam", "guided_backprop", "dtd"),
     measure,
     "Spearman's rank correlation with the map of the trained network, after the weights of this layer and of all "
-    "behind it were shuffled: it must fall towards 0. A map that stays alike owes little to what was learned.",
+    "behind it were shuffled (seed 0): it must fall towards 0. A map that stays alike owes little to what was learned.",
 )

@@ -79,12 +79,24 @@ class Study(NamedTuple):
 
     def fitting(self, backend: TorchBackend) -> list[str]:
         """Those of its explainers that this network can be asked for."""
-        linear = backend.network.linear is not None
-        return [name for name in self.explainers if linear or name not in NEED_LINEAR]
+        return fitting(backend, self.explainers)
 
 
-NEED_LINEAR = ("cam", "contrast")
+NEED_LINEAR = ("cam", "contrast", "pyramid")
 """Explainers that need a head of pooling and one linear layer."""
+
+
+def fitting(backend: TorchBackend, explainers: Iterable[str]) -> list[str]:
+    """Those that this network can be asked for."""
+    linear = backend.network.linear is not None
+    return [name for name in explainers if linear or name not in NEED_LINEAR]
+
+
+def about(backend: TorchBackend) -> dict[str, str]:
+    """What results are of: the same name with other weights, or in another precision, is another network."""
+    weights = backend.card.weights
+    return {"model": backend.card.name, "weights": weights.sha256 if weights else "", "precision": backend.precision}
+
 
 Means = dict[str, dict[str, Mean | None]]
 """By row and column, over clips."""

@@ -6,14 +6,16 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from rtx.measure.similarity import centred
+
 
 def motion_precision(relevance: Tensor, flow: Tensor, least: float = 0.0) -> Tensor:
     """Of the voxels that are relevant, the share that moves: N in 0..1; NaN where none is relevant.
 
     Maps N T H W; optical flow N T H W 2, in pixels; `least`: what moves no faster stands still. Relevant is what lies
-    above the map's mean: the paper centres its maps around zero, so that what is negligible does not count (4.3.1).
+    above the map's mean, as `centred` has it (4.3.1).
     """
-    relevant = relevance.flatten(1) > relevance.flatten(1).mean(dim=1, keepdim=True)
+    relevant = centred(relevance).flatten(1) > 0
     moves: Tensor = flow.norm(dim=-1).flatten(1) > least
     return (relevant & moves).sum(dim=1) / relevant.sum(dim=1)
 

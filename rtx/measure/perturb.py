@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 Score = Callable[[Tensor], Tensor]
 """Of clips N C T H W as the network takes them, the score of the class that is explained: N."""
+LOT = 0
+"""Seed of the lot by which voxels of equal relevance are put in order."""
 SIGMA = 1 / 20
 """A clip is blurred by a Gaussian of this share of its height."""
 
@@ -67,8 +69,11 @@ def insertion(score: Score, clip: Tensor, relevance: Tensor, baseline: Tensor, s
 
 
 def _curve(score: Score, begin: Tensor, end: Tensor, relevance: Tensor, steps: int) -> Curve:
-    order = relevance.flatten(1).argsort(dim=1, descending=True, stable=True)
-    voxels = order.shape[1]
+    values = relevance.flatten(1)
+    voxels = values.shape[1]
+    # Equal ones by lot: in the order of memory, a map of few voxels would take the first frames away next.
+    lot = torch.randperm(voxels, generator=torch.Generator().manual_seed(LOT)).to(values.device)
+    order = lot[values[:, lot].argsort(dim=1, descending=True, stable=True)]
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(voxels, device=order.device).expand_as(order))
     rank = rank.view_as(relevance)[:, None]
     shares = (rank < round(voxels * i / steps) for i in range(steps + 1))

@@ -34,6 +34,17 @@ def agreement(first: Tensor, second: Tensor) -> Tensor:
     return (one & other).sum(dim=1) / (one | other).sum(dim=1)
 
 
+def centred(maps: Tensor) -> Tensor:
+    """Maps N T H W around zero, float64: positive is what lies above the clip's mean, and nothing of a constant map.
+
+    (Hiley et al. 2020, 4.3.1: so that what is negligible does not count as relevant.)
+    """
+    values = _flat(maps)
+    constant = values.amax(dim=1, keepdim=True) == values.amin(dim=1, keepdim=True)
+    moved = values - values.mean(dim=1, keepdim=True)
+    return moved.masked_fill(constant, 0).view(maps.shape)
+
+
 def ranks(maps: Tensor) -> Tensor:
     """The rank of each voxel among its clip's, from 0: N V, float64; equal values share their mean rank."""
     values, order = _flat(maps).sort(dim=1)

@@ -77,6 +77,17 @@ def test_the_map_that_knows_the_score_is_best_and_its_opposite_worst(weight: Ten
     assert (first, last) == (pytest.approx(1.0), pytest.approx(0.0))
 
 
+def test_what_is_equally_relevant_goes_by_lot():
+    """Else a map of one voxel would be as good as one of the whole first half, or as bad."""
+    clip, black = torch.ones(1, 1, 8, 8, 8), torch.zeros(1, 1, 8, 8, 8)
+    single = torch.zeros(1, 8, 8, 8)
+    single[0, 4, 4, 4] = 1
+    halves = (slice(None, 4), slice(4, None))
+    areas = [float(deletion(lambda of, half=half: of[:, :, half].mean(dim=(1, 2, 3, 4)), clip, single, black).area[0])
+             for half in halves]  # fmt: skip
+    assert areas == pytest.approx([0.5, 0.5], abs=0.03)
+
+
 def test_the_baselines(clip: Tensor):
     still = frozen(clip)
     assert all((still[:, :, t] == clip[:, :, 2]).all() for t in range(SHAPE[2]))

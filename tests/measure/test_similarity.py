@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor
 
 from rtx.measure.motion import motion_precision, selectivity
-from rtx.measure.similarity import agreement, pcc, rank_correlation, ranks, sim
+from rtx.measure.similarity import agreement, centred, pcc, rank_correlation, ranks, sim
 
 SHAPE = (3, 4, 5, 6)
 
@@ -99,6 +99,15 @@ def test_a_constant_map_says_nothing_rather_than_something(nothing: float):
     for measure in (sim, pcc, rank_correlation):
         assert measure(constant, maps(5)).isnan().all()
     assert agreement(torch.zeros(SHAPE), torch.zeros(SHAPE)).isnan().all()
+
+
+@pytest.mark.parametrize("value", [0.3, 1.0, -0.7])
+def test_nothing_of_a_constant_map_lies_above_its_mean(value: float):
+    """0.3 is none of float32's numbers: the mean of many of them is another."""
+    constant = torch.full((2, 16, 28, 28), value)
+    assert (centred(constant) == 0).all()
+    assert motion_precision(constant, torch.ones(*constant.shape, 2)).isnan().all()
+    np.testing.assert_allclose(centred(maps(8)).mean(dim=(1, 2, 3)), 0, atol=1e-12)
 
 
 def slow_precision(relevance: Tensor, flow: Tensor, least: float) -> float:
