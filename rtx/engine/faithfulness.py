@@ -22,6 +22,8 @@ SHARE = 1 / 40
 """Of the time in which clips come, at most, goes into it: it takes the place of no more than one clip in forty."""
 PAUSE_S = 1.0
 """Of a longer silence so much counts as time in which clips come: what was not used up then is lost."""
+PASSES = 3
+"""Over a clip that is measured."""
 KEPT = 20
 """A mean is of so many clips of a camera."""
 
@@ -82,6 +84,9 @@ class Meter:
 
     def step(self) -> bool:
         """One pass, if there is time for it. True where a camera's means have changed."""
+        if self._longest:
+            # Time saved up while nothing could be measured is worth one clip, not a burst of passes.
+            self._streamed = min(self._streamed, (self._spent + PASSES * self._longest) / SHARE)
         if self._engine.rung.words or self._spent + self._longest > SHARE * self._streamed:
             return False
         if self._under_way is None:
@@ -98,9 +103,9 @@ class Meter:
         return done
 
     def _measure(self, found: Found) -> Iterator[None]:
-        """Three passes over one clip: whole, without its most relevant tenth, without another tenth of that shape."""
+        """`PASSES` over one clip: whole, without its most relevant tenth, without another tenth of that shape."""
         frames = frames_of(found)
-        mask = most_relevant(found)
+        mask = most_relevant(found, self._random)
         label, whole = self._score(frames, self._engine.target)
         yield
         _, without_hottest = self._score(blanked(frames, mask), label)
@@ -121,15 +126,21 @@ class Meter:
         return self._known[camera].clips if camera in self._known else 0
 
 
-def most_relevant(found: Found) -> Mask:
-    """The tenth of a clip's voxels that is most relevant; less, where less is relevant at all."""
+def most_relevant(found: Found, random: np.random.Generator) -> Mask:
+    """The tenth of a clip's voxels that is most relevant, equal ones by lot; less, where less is relevant at all."""
     along = zip(found.relevance.shape, found.input_size, found.cells.stride, found.cells.centre, strict=True)
     whole = found.relevance.float().cpu().numpy()
     if whole.shape != found.input_size:
         t, y, x = (axis(*about) for about in along)
         whole = np.einsum("Tt,Yy,Xx,tyx->TYX", t, y, x, whole, optimize=True)
-    least = np.partition(whole, round((1 - TENTH) * whole.size), axis=None)[round((1 - TENTH) * whole.size)]
-    return np.asarray(whole >= max(least, np.nextafter(np.float32(0), np.float32(1))))
+    wanted = min(round(TENTH * whole.size), int((whole > 0).sum()))
+    mask = np.zeros(whole.shape, bool)
+    if wanted:
+        least = np.partition(whole, whole.size - wanted, axis=None)[whole.size - wanted]
+        mask |= whole > least
+        equal = np.flatnonzero(whole == least)
+        mask.flat[random.choice(equal, wanted - int(mask.sum()), replace=False)] = True
+    return mask
 
 
 def elsewhere(mask: Mask, random: np.random.Generator) -> Mask:

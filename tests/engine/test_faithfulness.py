@@ -11,7 +11,7 @@ import torch
 from rtx.clock import NS_PER_S
 from rtx.config import Camera
 from rtx.engine.engine import Engine, Found
-from rtx.engine.faithfulness import SHARE, Meter, blanked, elsewhere, most_relevant
+from rtx.engine.faithfulness import PASSES, SHARE, Meter, blanked, elsewhere, most_relevant
 from rtx.engine.stream import Stream
 from rtx.engine.torch_backend import TorchBackend
 from rtx.engine.window import Clip
@@ -26,6 +26,7 @@ from rtx.scenes.film import Film, film
 from rtx.scenes.scene import Cast
 
 SIZE = (16, 112, 112)
+LOT = np.random.default_rng(0)
 
 
 def a_shot(seed: int = 3) -> Film:
@@ -61,11 +62,11 @@ class Clock:
 
 def measured(meter: Meter) -> None:
     while not meter.step():
-        pass
+        meter.explained([], 1e9)
 
 
 def test_the_most_relevant_tenth_is_that_of_the_map_on_the_clip(engine: Engine, found: Found):
-    mask = most_relevant(found)
+    mask = most_relevant(found, LOT)
     assert mask.shape == SIZE
     batch = engine.run(a_shot().frames[None])
     whole = upsample(batch.forward, batch.explained.relevance)[0].numpy()
@@ -76,7 +77,16 @@ def test_the_most_relevant_tenth_is_that_of_the_map_on_the_clip(engine: Engine, 
 def test_nothing_that_is_not_relevant_is_taken_away(found: Found):
     little = torch.zeros_like(found.relevance)
     little[0, 0, 0] = 1
-    assert 0 < most_relevant(replace(found, relevance=little)).mean() < 0.05
+    assert 0 < most_relevant(replace(found, relevance=little), LOT).mean() < 0.05
+
+
+def test_of_what_is_equally_relevant_a_tenth_is_taken_by_lot(found: Found):
+    even = replace(found, relevance=torch.ones_like(found.relevance))
+    mask = most_relevant(even, LOT)
+    assert mask.mean() == pytest.approx(0.1, abs=1e-4)
+    frames = mask.mean(axis=(1, 2))
+    assert frames.min() > 0.05, "from all over the clip"
+    assert not most_relevant(replace(found, relevance=torch.zeros_like(found.relevance)), LOT).any()
 
 
 def test_elsewhere_is_as_much_in_the_same_shape():
@@ -117,9 +127,10 @@ def test_what_is_said_is_what_the_definition_gives(engine: Engine, found: Found)
     def score(frames: np.ndarray, number: int) -> float:
         return float(engine.backend.forward(frames[None], [None]).logits[0].softmax(0)[number])
 
-    frames, mask = a_shot().frames, most_relevant(found)
+    frames, lot = a_shot().frames, np.random.default_rng(7)
     number = engine.labels.index(found.explanation.top[0].label)
-    other = elsewhere(mask, np.random.default_rng(7))
+    mask = most_relevant(found, lot)
+    other = elsewhere(mask, lot)
     whole, hot, cold = (score(of, number) for of in (frames, blanked(frames, mask), blanked(frames, other)))
     told = meter.of("hall")
     assert told is not None
@@ -184,6 +195,27 @@ def test_it_stands_back_while_something_is_given_up_and_where_nothing_is_found(e
     engine.rung = replace(engine.rung, words="")
     assert not meter.step(), "that was another explainer's map"
     assert meter.passes == 0
+
+
+def test_time_in_which_nothing_could_be_measured_is_no_store_of_passes(engine: Engine, found: Found):
+    """Ten minutes of overload, and then of clips without evidence; a worker that has just recovered needs its time."""
+    meter = Meter(engine, Clock())
+    meter.explained([found], 10.0)
+    measured(meter)
+    before, calm = meter.passes, engine.rung
+    engine.rung = replace(calm, words="fewer explanations a second")
+    for _ in range(6000):
+        meter.explained([found], 0.1)
+        meter.step()
+    engine.rung = calm
+    for _ in range(6000):
+        meter.explained([replace(found, relevance=-found.relevance.abs())], 0.1)
+        meter.step()
+    assert meter.passes == before
+    for _ in range(100):
+        meter.explained([found], 0.1)
+        meter.step()
+    assert meter.passes - before <= PASSES + 1 + 100 * SHARE
 
 
 def test_what_was_measured_of_another_explainer_is_told_no_more(engine: Engine, found: Found):
