@@ -49,7 +49,8 @@ bench: $(VENV)/.tested
 figures: $(VENV)/.installed
 	$(BIN)/python -m rtx.learn.figures
 
-# Trains the networks that explainers are tried on, then measures explainers. It goes on where it was broken off.
+# Trains the networks that explainers are tried on (180 minutes on two cores), then measures explainers (some 90).
+# It goes on where it was broken off; `python -m rtx.learn.trials --anew` begins again.
 truth: $(VENV)/.tested
 	$(BIN)/python -m rtx.learn.trials
 	$(BIN)/python -m benchmarks.truth

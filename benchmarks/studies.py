@@ -1,7 +1,8 @@
 """What `rtx eval` says of rtx's networks, kept with the results: `python -m benchmarks.studies [STUDY...]`.
 
-A result that is there for the same clips and explainers is left as it is, so that a run that was broken off goes on;
-`--anew` measures all again. Films lie beside the project and are not part of it; without them their rows are left out.
+A result that is there for the same weights, clips and explainers is left as it is, so that a run that was broken off
+goes on; `--anew` measures all again. Films lie beside the project and are no part of it; without them their rows are
+left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import rtx
 from benchmarks.record import RESULTS, keep, show
 from rtx.evaluate.examples import examples_of
 from rtx.evaluate.studies import STUDIES
-from rtx.evaluate.study import Study, means, measured
+from rtx.evaluate.study import Study, about, means, measured
 from rtx.nets import cards
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -67,7 +68,7 @@ def run(study: Study, of: Of, anew: bool) -> None:
     explainers = study.fitting(backend)
     material = examples_of(backend, of.clips, study.boxed, study.scene)
     chosen = fnmatch.filter(material.names, of.only)
-    settings = {"model": of.model, "explainers": explainers, "of": material.says, "clips": chosen}
+    settings = {**about(backend), "explainers": explainers, "of": material.says, "clips": chosen}
     name = "-".join(["eval", study.name, of.model, *([] if of.clips.isdecimal() else [Path(of.clips).name])])
     path = RESULTS / f"{name}.json"
     if not anew and path.exists() and json.loads(path.read_text())["settings"] == settings:
@@ -78,7 +79,7 @@ def run(study: Study, of: Of, anew: bool) -> None:
     lines = [[row, *(mean and round(mean.mean, 3) for mean in (of.get(column) for column in columns))]
              for row, of in found.items()]  # fmt: skip
     show(f"{study.asks} {of.model} ({backend.precision}) on {len(chosen)} of {material.says}", ["", *columns], lines)
-    keep(name, {"settings": settings, "precision": backend.precision, "means": msgspec.to_builtins(found)})
+    keep(name, {"settings": settings, "means": msgspec.to_builtins(found)})
 
 
 if __name__ == "__main__":

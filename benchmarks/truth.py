@@ -1,7 +1,7 @@
 """Explainers on the drawn hall, whose truth is known, by each network that learned it: what `rtx eval truth` says.
 
-`python -m benchmarks.truth [MODEL...]` measures networks whose results are not there yet (`--anew`: all) and writes the
-table of networks in TRUTH.md from what is.
+`python -m benchmarks.truth [MODEL...]` measures networks of whose weights there are no results yet (`--anew`: all) and
+writes the table of networks in TRUTH.md from what is.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from scipy.stats import spearmanr
 
 import rtx
 from benchmarks.record import RESULTS, keep, show
-from rtx.engine.engine import Engine
-from rtx.engine.torch_backend import TorchBackend
-from rtx.errors import UserError
-from rtx.evaluate.examples import shot_of
+from rtx.evaluate.study import about, fitting
 from rtx.evaluate.truth import REGIONS, Told, rows, summary
 from rtx.explain.registry import DECLARED
 from rtx.nets import cards
-from rtx.nets.tstcnn import apart
 from rtx.scenes.actions import LABELS
 
 HONEST = "figures"
@@ -42,8 +38,8 @@ def main() -> None:
     for model in chosen.models or CLIPS:
         if not cards.card(model).here:
             print(f"{model}: left out, `python -m rtx.learn.trials {model}` trains it")
-        elif chosen.anew or not _path(model).exists():
-            measure(model, CLIPS[model])
+        else:
+            measure(model, CLIPS[model], chosen.anew)
     text = TRUTH.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -54,11 +50,15 @@ def _path(model: str) -> Path:
     return RESULTS / ("truth.json" if model == HONEST else f"truth-{model}.json")
 
 
-def measure(model: str, clips: int) -> None:
+def measure(model: str, clips: int, anew: bool) -> None:
     """All of its explainers, and on the honest network each with the selective step, too."""
-    backend = rtx.load(model, device="cpu")
+    backend, path = rtx.load(model, device="cpu"), _path(model)
+    settings = {**about(backend), "clips": clips}
+    if not anew and path.exists() and json.loads(path.read_text())["settings"] == settings:
+        print(f"{path.name}: there already")
+        return
     steps = ("", " | selective") if model == HONEST else ("",)
-    chains = [f"{name}{step}" for name in ALONE if suits(backend, name) for step in steps]
+    chains = [f"{name}{step}" for name in fitting(backend, ALONE) for step in steps]
     found = list(rows(backend, chains, range(clips)))
     told = summary(found)
     by_action = {action: _acting(summary(found, action)) for action in LABELS[1:]}
@@ -67,21 +67,10 @@ def measure(model: str, clips: int) -> None:
          ["explainer", "region", "hit", "chance", "ratio", "IoU"],
          [[of.explainer, of.region, *(mean and round(mean.mean, 3) for mean in (of.hit, of.chance, of.ratio, of.iou))]
           for of in told])  # fmt: skip
-    keep(_path(model).stem, {
-        "model": model, "clips": clips, "right": right, "regions": REGIONS,
+    keep(path.stem, {
+        "settings": settings, "right": right, "regions": REGIONS,
         "summary": msgspec.to_builtins(told), "acting_ratio_by_action": by_action,
     })  # fmt: skip
-
-
-def suits(backend: TorchBackend, explainer: str) -> bool:
-    """Whether this network can be asked for it."""
-    try:
-        for seen in apart(backend.forward(shot_of(backend.card.clip, 0).frames[None], [None])):
-            Engine(backend, explainer, continual=False).run_in(seen)
-    except UserError as error:
-        print(f"{backend.card.name}: {explainer} is left out: {error}")
-        return False
-    return True
 
 
 def networks() -> str:
@@ -90,11 +79,14 @@ def networks() -> str:
         model: json.loads(_path(model).read_text()) for model in CLIPS if _path(model).exists()
     }
     ratios: dict[str, dict[str, float]] = {}
+    counts: dict[str, list[int]] = {}
     for model, result in results.items():
         for of in msgspec.convert(result["summary"], list[Told]):
             name, _, branch = of.explainer.partition(", ")
             if of.region == "acting" and of.ratio is not None and name in ALONE:
-                ratios.setdefault(f"{model}, {branch}" if branch else model, {})[name] = of.ratio.mean
+                column = f"{model}, {branch}" if branch else model
+                ratios.setdefault(column, {})[name] = of.ratio.mean
+                counts.setdefault(column, []).append(of.ratio.n)
     columns = [column for model in CLIPS for column in ratios if column.partition(",")[0] == model]
     names = sorted(ratios[HONEST], key=lambda name: -ratios[HONEST][name])
     lines = [f"| explainer | {' | '.join(f'`{column}`' for column in columns)} |", "| --- |" + " --- |" * len(columns)]
@@ -103,8 +95,10 @@ def networks() -> str:
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     alike = ["" if column == HONEST else f"{_alike(ratios[HONEST], ratios[column]):.2f}" for column in columns]
     lines.append(f"| order, against `{HONEST}` (Spearman) | {' | '.join(alike)} |")
-    judged = [str(results[column.partition(",")[0]]["right"]) for column in columns]
-    lines.append(f"| clips judged | {' | '.join(judged)} |")
+    judged = [
+        f"{min(of)}" if min(of) == max(of) else f"{min(of)} to {max(of)}" for of in map(counts.get, columns) if of
+    ]
+    lines.append(f"| clips with a map and limbs in sight | {' | '.join(judged)} |")
     return "\n".join(lines)
 
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from rtx.errors import UserError
 
 FILMS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
+NAMED = 3
+"""So many of the films that are missing are told by name."""
 
 
 class Item(NamedTuple):
@@ -147,15 +149,20 @@ def _kinetics(folder: Path) -> DataSet | None:
     if not rows or not {"label", "youtube_id", "time_start", "time_end"} <= set(rows[0]):
         return None
     here = {of.stem: of for of in sorted(folder.rglob("*")) if of.suffix.lower() in FILMS}
-    items = []
+    items, missing = [], []
     for row in rows:
         stem = f"{row['youtube_id']}_{int(float(row['time_start'])):06d}_{int(float(row['time_end'])):06d}"
         film = here.get(stem) or here.get(row["youtube_id"])
         if film is not None:
             items.append(_film(folder, film, row["label"]))
+        else:
+            missing.append(stem)
     if not items:
         raise UserError(f"Kinetics: none of the {len(rows)} films of {said} lies in {folder}, as ID_000010_000020.mp4")
-    return DataSet("Kinetics", tuple(items), f"{len(items)} of the {len(rows)} of {said.name}")
+    first = ", ".join(missing[:NAMED])
+    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    lacks = f", not {first}{more}" if missing else ""
+    return DataSet("Kinetics", tuple(items), f"{len(items)} of the {len(rows)} of {said.name}{lacks}")
 
 
 def _film(root: Path, path: Path, label: str) -> Item:

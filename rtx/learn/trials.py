@@ -115,19 +115,20 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TRIALS)}; all, if none is given")
     options.add_argument("--to", type=Path, default=resources.MODELS, help="folder of the results' folders")
+    options.add_argument("--anew", action="store_true", help="from the first step, not from where a run has come to")
     chosen = options.parse_args()
     unknown = set(chosen.names) - set(TRIALS)
     if unknown:
         options.error(f"{', '.join(sorted(unknown))}: known are {', '.join(TRIALS)}")
     cv2.setNumThreads(1)
     for name in chosen.names or TRIALS:
+        if chosen.anew:
+            checkpoint(name).unlink(missing_ok=True)
         make(TRIALS[name], chosen.to / name)
-    # Not before: a run that is broken off later finds this one done.
-    for name in chosen.names or TRIALS:
-        checkpoint(name).unlink()
 
 
 def checkpoint(name: str) -> Path:
+    """Kept when all is done: what a run that is broken off later need not train again."""
     return resources.cache() / "training" / f"{name}.pt"
 
 
