@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from html import escape as quoted
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar, cast, get_args
 
 import msgspec
 import typer
@@ -14,10 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from rtx.cli.terminal import bars, console
-from rtx.errors import UserError
+from rtx.config import DeviceName
+from rtx.errors import UserError, unknown
 from rtx.evaluate.questions import QUESTIONS
 
 if TYPE_CHECKING:
+    from rtx.engine.torch_backend import TorchBackend
     from rtx.evaluate.bootstrap import Mean
     from rtx.evaluate.papers import PaperTable
     from rtx.evaluate.study import Means, Study
@@ -32,6 +34,8 @@ INTERVALS = "95 % intervals over clips (bootstrap, 1000 draws, seed 0)"
 FEWER = "of N: of so many clips; of the others nothing can be said."
 HEAD = ("explainer", "region", "hottest place on it", "chance", "relevance over area", "IoU")
 
+DEVICES = get_args(DeviceName)
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Explainers = Annotated[list[str] | None, typer.Option(help="May be given several times.")]
 Report = Annotated[
     Path | None, typer.Option(metavar="FILE.json|FILE.html", help="Write all of it; one that was broken off goes on.")
@@ -43,18 +47,18 @@ Kept = TypeVar("Kept", bound=msgspec.Struct)
 def truth(
     model: Annotated[str, typer.Option(help="A network that was trained in the drawn hall.")] = "figures",
     explainer: Explainers = None,
+    device: Device = "auto",
     clips: Annotated[int, typer.Option(min=1, max=100_000, help="Scenes that no training has seen.")] = 100,
     report: Report = None,
 ) -> None:
     """Explainers on the drawn hall: does the relevance lie on the limbs that act, the figure, or what distracts?"""
     _check(report)
-    from rtx.api import load
     from rtx.evaluate import truth as measured
     from rtx.evaluate.study import about, fitting
     from rtx.explain.chain import chain_for
     from rtx.explain.registry import DECLARED
 
-    backend = load(model, device="cpu")
+    backend = _loaded(model, device)
     alone = fitting(backend, (name for name, of in DECLARED.items() if not of.is_step))
     chains = explainer or [f"{name}{step}" for name in alone for step in ("", " | selective")]
     names = [str(chain_for(name, None, backend.labels)[0]) for name in chains]
@@ -71,12 +75,21 @@ def truth(
     rows.finish({"title": title, "summary": msgspec.to_builtins(found)}, lambda: _page(title, found))
 
 
+def _loaded(model: str, device: str) -> TorchBackend:
+    from rtx.api import load
+
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    return load(model, device=cast(DeviceName, device))
+
+
 def study(name: str, asks: str) -> None:
     """A command for one of the studies."""
 
     def command(
         model: Annotated[str, typer.Option(help="A model's name or its card's file.")] = "figures",
         explainer: Explainers = None,
+        device: Device = "auto",
         clips: Annotated[
             str, typer.Option(metavar="DIR|N", help="A folder of films or of a data set; or how many scenes to draw.")
         ] = "20",
@@ -85,7 +98,7 @@ def study(name: str, asks: str) -> None:
         _check(report)
         from rtx.evaluate.studies import STUDIES
 
-        _run(STUDIES[name], model, explainer, clips, report)
+        _run(STUDIES[name], model, explainer, device, clips, report)
 
     command.__doc__ = asks
     evaluate.command(name)(command)
@@ -100,13 +113,14 @@ def _check(report: Path | None) -> None:
         raise UserError(f"--report {str(report)!r}: name a file in a folder that is there, .json or .html")
 
 
-def _run(study: Study, model: str, explainer: list[str] | None, clips: str, report: Path | None) -> None:
-    from rtx.api import load
+def _run(
+    study: Study, model: str, explainer: list[str] | None, device: str, clips: str, report: Path | None
+) -> None:  # fmt: skip
     from rtx.evaluate.examples import examples_of
     from rtx.evaluate.study import Row, about, means
     from rtx.explain.chain import chain_for
 
-    backend = load(model, device="cpu")
+    backend = _loaded(model, device)
     explainers = explainer or study.fitting(backend)
     for name in explainers:
         chain_for(name, None, backend.labels)

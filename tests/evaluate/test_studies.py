@@ -16,11 +16,13 @@ from typer.testing import CliRunner
 
 from rtx import load
 from rtx.cli import app, main
+from rtx.cli.evaluate import _number, _said
 from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate import agreement, faithful, localise, motion, overhead, papers, sanity
 from rtx.evaluate.agreement import FLOW
+from rtx.evaluate.bootstrap import Mean
 from rtx.evaluate.examples import box_around, examples_of, plain
 from rtx.evaluate.studies import STUDIES
 from rtx.evaluate.study import NEED_LINEAR, Example, Maps, Row, Values, maps, means
@@ -244,6 +246,46 @@ def test_a_run_goes_on_where_it_was_broken_off(tmp_path: Path):
     assert clips["scene 0"] == whole["clips"][0]
 
 
+def test_what_a_run_of_other_settings_left_is_not_lost(tmp_path: Path):
+    left = tmp_path / ".a.json.part"
+    left.write_text('{"study": "agreement", "clips": ["scene 0"]}\n{"name": "scene 0", "values": {}}\n')
+    before = left.read_bytes()
+    options = ["eval", "agreement", "--explainer", "cam", "--explainer", "ksigma", "--clips", "1", "--report"]
+    done = CliRunner().invoke(app, [*options, str(tmp_path / "a.json")])
+    assert isinstance(done.exception, UserError)
+    assert str(left) in str(done.exception)
+    assert left.read_bytes() == before
+
+
+def test_what_is_known_of_fewer_clips_says_of_how_many():
+    known = Mean(0.5, 0.4, 0.6, 3)
+    assert _said(known, clips=3) == "0.50 (0.40 to 0.60)"
+    assert _said(known, clips=5, unit="%") == "0.50 % (0.40 to 0.60) of 3"
+    assert _number(known, clips=5) == "0.50 of 3"
+
+
+def test_what_is_measured_here_stands_in_the_papers_unit():
+    tables = {of.title: of for study in STUDIES for of in papers.tables(study)}
+    for table in tables.values():
+        said = [cell for row in table.rows.values() for cell in row.said]
+        assert all(f" {table.unit}" in cell for cell in said) if table.unit else not any("%" in cell for cell in said)
+    assert tables["Hiley et al. 2020, Table 1"].here(0.25) == 25
+    assert tables["Fuad et al. 2020, Table II"].here(2900) == pytest.approx(2.9)
+
+
+def test_a_network_is_not_asked_for_what_needs_another_head(twin: Engine, figures: TorchBackend):
+    assert "pyramid" in STUDIES["overhead"].fitting(figures)
+    for study in STUDIES.values():
+        assert not {"cam", "contrast", "pyramid"} & set(study.fitting(twin.backend))
+
+
+def test_layers_of_3dcam_are_those_that_the_card_names(i3d: TorchBackend, figures: TorchBackend):
+    """I3D's stages have poolings among them, which are no layers of the paper."""
+    rows = localise._called(i3d, ["cam3d"])
+    assert list(rows.values()) == [f"cam3d(layer={name!r})" for name in i3d.card.layers]
+    assert list(localise._called(figures, ["cam3d"])) == [f"cam3d, stage {i}" for i in range(1, 6)]
+
+
 def test_a_page_has_the_papers_tables_beside_what_was_measured(tmp_path: Path):
     report = tmp_path / "a.html"
     options = ["eval", "motion", "--explainer", "grad_cam", "--clips", "1", "--report", str(report)]
@@ -263,6 +305,12 @@ def test_a_page_has_the_papers_tables_beside_what_was_measured(tmp_path: Path):
         (("faithful", "--clips", "0"), "'0' is no folder"),
         (("sanity", "--explainer", "kam"), "unknown explainer 'kam'"),
         (("overhead", "--report", "x.doc"), "--report 'x.doc'"),
+        (("overhead", "--device", "gpu"), "unknown device 'gpu'"),
+        pytest.param(
+            ("motion", "--device", "cuda"),
+            "device 'cuda' is not usable here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="here it is"),
+        ),
     ],
 )
 def test_mistakes_are_one_line(

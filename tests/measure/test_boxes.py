@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,6 +59,47 @@ def test_of_several_contours_the_largest_counts():
     both = a_map(Box(0, 0, 2, 2), 2.0) + a_map(TRUE, 1.5)
     assert localised(both) == TRUE
     assert not hits_point(both, TRUE), "the maximum lies in the other"
+
+
+def slow_box(frame: np.ndarray) -> Box | None:
+    """By the definition, pixel by pixel: islands above the threshold, corners touching; the box of the largest."""
+    values = frame.tolist()
+    everything = [value for row in values for value in row]
+    mean, most = math.fsum(everything) / len(everything), max(everything)
+    if most == min(everything):
+        return None
+    left = {(x, y) for y, row in enumerate(values) for x, value in enumerate(row) if value >= mean + (most - mean) / 2}
+    islands = []
+    while left:
+        island, reached = set(), [left.pop()]
+        while reached:
+            x, y = reached.pop()
+            island.add((x, y))
+            near = {(x + across, y + down) for across in (-1, 0, 1) for down in (-1, 0, 1)} & left
+            left -= near
+            reached += near
+        islands.append(island)
+    largest = max(islands, key=len)
+    across, down = zip(*largest, strict=True)
+    return Box(min(across), min(down), max(across) + 1, max(down) + 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_box_as_it_is_defined(seed: int):
+    """Rectangles of several strengths, of which no two touch and no two are equally large."""
+    random = np.random.default_rng(seed)
+    frame = random.random((40, 40)).astype(np.float32) * 0.2
+    sides = random.permutation(np.arange(2, 11))
+    for number, side in enumerate(sides):
+        x, y = 13 * (number % 3), 13 * (number // 3)
+        frame[y : y + side, x : x + side] += random.random()
+    expected = slow_box(frame)
+    assert expected is not None
+    assert localised(frame) == expected
+    near = Box(expected.left + 1, expected.top, expected.right + 1, expected.bottom)
+    side = expected.right - expected.left
+    for least in (0.0, 0.5, 0.6):
+        assert hits_box(frame, near, least) == ((side - 1) / (side + 1) > least)
 
 
 sides = st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted)

@@ -139,6 +139,17 @@ def test_motion_precision_at_its_extremes():
     assert motion_precision(torch.ones(1, 1, 2, 4), moves).isnan().all(), "nothing is more relevant than the rest"
 
 
+def test_selectivity_as_it_is_defined():
+    whole = maps(9)
+    kept = torch.where(torch.from_numpy(np.random.default_rng(10).random(SHAPE)) < 0.3, whole, 0)
+    found = selectivity(kept, whole)
+    for i in range(len(whole)):
+        before = [value for value in whole[i].flatten().tolist() if value > 0]
+        after = [value for value in kept[i].flatten().tolist() if value > 0]
+        assert float(found.voxels[i]) == pytest.approx(len(after) / len(before))
+        assert float(found.relevance[i]) == pytest.approx(sum(after) / sum(before))
+
+
 def test_selectivity_by_hand():
     whole = torch.tensor([[[[4.0, 2.0, 1.0, 1.0, -5.0]]], [[[0.0, 0.0, 0.0, 0.0, 0.0]]]])
     kept = torch.tensor([[[[4.0, 0.0, 1.0, 0.0, -5.0]]], [[[0.0, 0.0, 0.0, 0.0, 0.0]]]])
