@@ -30,7 +30,6 @@ CAPTION = (
     "hit, chance, IoU: of the limbs that act. acting, body, distractor: the share of the relevance there over the "
     "share of the area; 1 is chance."
 )
-INTERVALS = "95 % intervals over clips (bootstrap, 1000 draws, seed 0)"
 FEWER = "of N: of so many clips; of the others nothing can be said."
 HEAD = ("explainer", "region", "hottest place on it", "chance", "relevance over area", "IoU")
 
@@ -53,6 +52,7 @@ def truth(
 ) -> None:
     """Explainers on the drawn hall: does the relevance lie on the limbs that act, the figure, or what distracts?"""
     _check(report)
+    from rtx.evaluate import bootstrap
     from rtx.evaluate import truth as measured
     from rtx.evaluate.study import about, fitting
     from rtx.explain.chain import chain_for
@@ -70,7 +70,7 @@ def truth(
             told(len(rows.known) / clips)
     found = measured.summary(rows.known)
     right = sum(row.right for row in rows.known)
-    title = f"{backend.card.name} on {clips} held-out scenes, {right} named rightly; {INTERVALS}"
+    title = f"{backend.card.name} on {clips} held-out scenes, {right} named rightly; {bootstrap.SAYS}"
     _show(title, found)
     rows.finish({"title": title, "summary": msgspec.to_builtins(found)}, lambda: _page(title, found))
 
@@ -116,6 +116,7 @@ def _check(report: Path | None) -> None:
 def _run(
     study: Study, model: str, explainer: list[str] | None, device: str, clips: str, report: Path | None
 ) -> None:  # fmt: skip
+    from rtx.evaluate import bootstrap
     from rtx.evaluate.examples import examples_of
     from rtx.evaluate.study import Row, about, means
     from rtx.explain.chain import chain_for
@@ -134,7 +135,7 @@ def _run(
             rows.add(Row(example.name, study.measure(backend, explainers, example)))
             told(len(rows.known) / len(material.names))
     found = means(rows.known, study.middle)
-    title = f"{study.asks} {backend.card.name} ({backend.precision}) on {material.says}; {INTERVALS}"
+    title = f"{backend.card.name} ({backend.precision}) on {material.says}; {bootstrap.SAYS}"
     here = _Here(title, study, found, len(rows.known), backend.card.arch, f"{backend.card.name} on {material.says}")
     here.show()
     said = {"title": title, "caption": here.caption, "means": msgspec.to_builtins(found)}
@@ -212,7 +213,8 @@ class _Here(NamedTuple):
         """In the terminal; intervals are in the report."""
         from rtx.evaluate import papers
 
-        table = Table(title=self.title, title_justify="left", box=None, caption=self.caption, caption_justify="left")
+        title = f"{self.study.asks} {self.title}"
+        table = Table(title=title, title_justify="left", box=None, caption=self.caption, caption_justify="left")
         table.add_column("", no_wrap=True)
         for column in self._columns:
             table.add_column(column, justify="right")

@@ -9,6 +9,7 @@ import numpy as np
 
 DRAWS = 1000
 SEED = 0
+SAYS = f"95 % intervals over clips (bootstrap, {DRAWS} draws, seed {SEED})"
 
 
 class Mean(NamedTuple):
@@ -26,7 +27,7 @@ Middle = Callable[..., Any]
 
 
 def mean_of(values: Sequence[float], middle: Middle = np.mean) -> Mean | None:
-    """Of what is not NaN; None of nothing. (Efron's percentile bootstrap over clips, 1000 draws, seed 0.)"""
+    """Of what is not NaN; None of nothing. (Efron's percentile bootstrap over clips.)"""
     known = np.asarray([value for value in values if not np.isnan(value)], np.float64)
     if not len(known):
         return None
