@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import socket
 import ssl
 import stat
 import subprocess
@@ -15,8 +16,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from typer.testing import CliRunner
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
 from websockets.sync.client import connect
+from websockets.uri import parse_uri
 
 from rtx.cli import app
 from rtx.config import Page as PageConfig
@@ -235,6 +239,36 @@ def test_tls_is_spoken_with_the_certificate_that_is_named(
             assert not json.loads(line.recv(timeout=5))["may_steer"]
         assert sink.address.startswith("https://")
     finally:
+        sink.close()
+
+
+def test_the_page_ends_while_a_viewer_is_leaving(tokens: tuple[str, Tokens], certificate: tuple[str, str]):
+    """Over TLS a line that both sides have closed stays until the viewer hangs up; the others' are closed in order."""
+    config = PageConfig(port=0, token=tokens[0], certificate=certificate[0], key=certificate[1])
+    sink = PageSink(config, ["hall"], Look(), BUDGET_MS, asks(), NO_EVENTS)
+    sink.start()
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    where = f"wss://localhost:{port_of(sink)}/ws"
+    headers = {"Cookie": f"rtx-0={cookie_of(tokens[1].watch)}"}
+    hangs = trusting.wrap_socket(socket.create_connection(("localhost", port_of(sink)), 5), server_hostname="localhost")
+    leaving = ClientProtocol(parse_uri(where))
+    request = leaving.connect()
+    request.headers.update(headers)
+    leaving.send_request(request)
+    try:
+        with connect(where, ssl=trusting, additional_headers=headers) as staying:
+            while leaving.close_rcvd is None:
+                hangs.sendall(b"".join(leaving.data_to_send()))
+                leaving.receive_data(hangs.recv(65536))
+                if leaving.state is State.OPEN:
+                    leaving.send_close(1000)
+            sink.close()
+            with pytest.raises(ConnectionClosed) as told:
+                list(staying)
+        assert told.value.rcvd is not None
+        assert told.value.rcvd.code == 1012
+    finally:
+        hangs.close()
         sink.close()
 
 

@@ -19,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from rtx.config import Page
 from rtx.explain.registry import DECLARED
@@ -55,6 +57,16 @@ class _Viewer:
         self.held: bytes | None = None
         """A clip that it asked for, and has not been sent yet."""
         self.wake = asyncio.Event()
+
+
+class _Line(WebSocketsSansIOProtocol):
+    """A viewer's connection. Uvicorn 0.54 fails to end, with all its lines, where one of them is closing already."""
+
+    def shutdown(self) -> None:
+        if self.handshake_complete and self.conn.state is not State.OPEN:
+            self.transport.abort()
+        else:
+            super().shutdown()
 
 
 class PageSink:
@@ -96,6 +108,7 @@ class PageSink:
                 access_log=False,
                 server_header=False,
                 lifespan="off",
+                ws=_Line,
                 ws_max_size=MAX_REQUEST_BYTES,
                 ws_per_message_deflate=False,
                 timeout_graceful_shutdown=1,
