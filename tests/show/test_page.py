@@ -839,6 +839,17 @@ def test_ages_include_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert header["heatmap_age_ms"] >= 412 + 200
 
 
+def test_a_message_serves_whoever_asks_within_a_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0, 1_000_000, 1_900_000, 2_100_000])
+    monkeypatch.setattr(shot_module, "now", lambda: next(times))
+    shown = view()
+    shot = shot_module.Shot(1, shown, shot_module.Picture(shown))
+    first, soon, later = (shot.message(last=True) for _ in range(3))
+    assert soon is first
+    ages = [json.loads(of[4 : 4 + int.from_bytes(of[:4], "little")])["frame_age_ms"] for of in (first, later)]
+    assert ages == pytest.approx([shown.frame_age_ms + 1, shown.frame_age_ms + 2.1])
+
+
 @in_browser
 def test_age_of_the_picture_can_be_read_off_the_canvas(serve: Serve, page: Page) -> None:
     sink = serve()

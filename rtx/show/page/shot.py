@@ -20,6 +20,8 @@ from rtx.show.view import View
 MAX_WIDTH = 1280
 PLAIN_PALETTES = {name: tuple(colours[:, ::-1].ravel().tolist()) for name, colours in PALETTES.items()}
 QUALITY = 80
+FRESH_MS = 1.0
+"""So long, viewers are sent the same message: its ages may be that much too young."""
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -142,11 +144,19 @@ class Shot:
         self.view = view
         self.picture = picture
         self._since = now()
+        self._made: dict[bool, tuple[float, bytes]] = {}
 
     def message(self, last: bool) -> bytes:
         """Length of the header (4 bytes, little endian), header (JSON), heat, JPEG."""
         jpeg = self.picture.jpeg  # First of all: whoever is sent it first waits while it is made.
-        view, waited = self.view, ms(now() - self._since)
+        waited = ms(now() - self._since)
+        made = self._made.get(last)
+        if made is None or waited - made[0] > FRESH_MS:
+            made = self._made[last] = waited, self._encode(jpeg, waited, last)
+        return made[1]
+
+    def _encode(self, jpeg: bytes, waited: float, last: bool) -> bytes:
+        view = self.view
         across, down = self.picture.scale
         rect = view.heat.rect if view.heat is not None else None
         seen = view.heat.seen if view.heat is not None else None

@@ -266,7 +266,8 @@ class PageSink:
             text = message.get("text")
             if text == "next":
                 viewer.credit = min(viewer.credit + 1, WINDOW)
-                viewer.wake.set()
+                if self._news(viewer):
+                    viewer.wake.set()
                 continue
             try:
                 wish = msgspec.json.decode(text or "", type=Wish | HoldWish | CameraWish)
