@@ -167,9 +167,7 @@ class _Viewer:
     def __init__(self, port: int) -> None:
         self.pictures = 0
         self.line = socket.create_connection(("127.0.0.1", port))
-        self._space = bytearray(1 << 18)
-        self._rest = b""
-        """Of a frame's head, or a ping, that has not come whole."""
+        self._space = bytearray(1 << 20)
         self._left = 0
         """Bytes of a frame's payload that are still to come."""
         self._picture = False
@@ -182,40 +180,38 @@ class _Viewer:
         )
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
-            answer += self.line.recv(1)
+            answer += self._take(1)
         if not answer.startswith(b"HTTP/1.1 101"):
             raise SystemExit(f"the page refuses a viewer: {answer.decode()}")
         self.line.sendall(self._NEXT * 2)
 
     def read(self) -> bool:
         """Take what has come, ask for the next picture after each; False where the page has closed."""
-        got = self.line.recv_into(self._space)
-        data = self._rest + bytes(memoryview(self._space)[self._drop(got) : got])
-        while len(data) >= 2:
-            kind, size, head = data[0] & 15, data[1], 2
+        if not self._left:
+            kind, size = self._take(2)
+            kind &= 15
             if size > 125:
-                head = 4 if size == 126 else 10
-                size = int.from_bytes(data[2:head])
-            if len(data) < head + (size if kind == self._PING else 0):
-                break
+                size = int.from_bytes(self._take(2 if size == 126 else 8))
             if kind == self._CLOSE:
                 return False
             if kind == self._PING:
-                self.line.sendall(self._PONG + data[head : head + size])
+                self.line.sendall(self._PONG + self._take(size))
+                return True
             self._left, self._picture = size, kind == self._BINARY
-            data = data[head + self._drop(len(data) - head) :]
-        self._rest = data
-        return got > 0
-
-    def _drop(self, came: int) -> int:
-        """How much of what came is payload; after the last of a picture it asks for the next."""
-        dropped = min(self._left, came)
-        self._left -= dropped
+        # The kernel throws away what is not looked at (tcp(7)).
+        came = self.line.recv_into(self._space, min(self._left, len(self._space)), socket.MSG_TRUNC)
+        self._left -= came
         if self._picture and not self._left:
-            self._picture = False
             self.pictures += 1
             self.line.sendall(self._NEXT)
-        return dropped
+        return came > 0
+
+    def _take(self, size: int) -> bytes:
+        """So many bytes, which have been sent together with what has come."""
+        data = self.line.recv(size, socket.MSG_WAITALL)
+        if len(data) < size:
+            raise ConnectionError("the page has gone")
+        return data
 
 
 if __name__ == "__main__":
