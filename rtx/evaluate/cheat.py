@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
-from rtx.evaluate.study import Example, Study, Values, known, maps
-from rtx.measure.places import place
+from rtx.evaluate.study import Example, Study, Values, maps, places
 from rtx.nets.cards import Clip
 from rtx.scenes.film import Film, film
 from rtx.scenes.mat import lay_mat
@@ -30,13 +29,12 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
         raise UserError(f"{backend.card.name} knows no {KICK!r}; `--model betrayed` and `--model figures` do")
     kick = backend.labels.index(KICK)
     found = maps(backend, explainers, example.frames, kick)
+    asked = {region: example.regions[region] for region in REGIONS}
     values: Values = {}
-    for name in explainers:
-        places = {region: place(found.relevance[name].numpy(), example.regions[region]) for region in REGIONS}
-        values[name] = {
-            "hottest on the mat": known(places["mat"].hit), "chance": known(places["mat"].chance),
-            **{region: known(of.ratio) for region, of in places.items()}, "named": float(found.top == kick),
-        }  # fmt: skip
+    for name, of in places(found.relevance, asked).items():
+        hit, chance, _, _ = of["mat"]
+        ratios = {region: ratio for region, (_, _, ratio, _) in of.items()}
+        values[name] = {"hottest on the mat": hit, "chance": chance, **ratios, "named": float(found.top == kick)}
     return values
 
 

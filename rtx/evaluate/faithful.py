@@ -31,10 +31,9 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
     clip, score = found.forward.clip, probability(backend, found.top)
     baselines = {name: make(clip) for name, make in BASELINES.items()}
     values: Values = {}
-    for name, relevance in {**found.relevance, NOISE: noise(example)}.items():
-        values[name] = {}
+    for name, relevance in {**found.relevance, NOISE: noise(example).to(clip.device)}.items():
+        values[name], order = {}, relevance[None]
         for baseline, other in baselines.items():
-            order = relevance.to(clip.device)[None]
             values[name][f"insertion, {baseline}"] = known(insertion(score, clip, order, other, STEPS).area)
             values[name][f"deletion, {baseline}"] = known(deletion(score, clip, order, other, STEPS).area)
     return values

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from rtx.engine.torch_backend import TorchBackend
-from rtx.evaluate.study import Example, Study, Values, maps
-from rtx.measure.boxes import Box, hits_box, hits_point
+from rtx.evaluate.study import Example, Study, Values, known, maps
+from rtx.measure.boxes import accuracy, hits_box, hits_point
 
-Hits = Callable[[NDArray[np.float32], Box], bool]
+Hits = Callable[[Tensor, Tensor], Tensor]
 _ASKED: dict[str, Hits] = {
     "hit point": hits_point,
-    "IoU > 0": lambda frame, box: hits_box(frame, box, 0.0),
-    "IoU 0.5": lambda frame, box: hits_box(frame, box, 0.5),
-    "IoU 0.6": lambda frame, box: hits_box(frame, box, 0.6),
+    "IoU > 0": lambda frames, boxes: hits_box(frames, boxes, 0.0),
+    "IoU 0.5": lambda frames, boxes: hits_box(frames, boxes, 0.5),
+    "IoU 0.6": lambda frames, boxes: hits_box(frames, boxes, 0.6),
 }
 
 
@@ -24,19 +24,20 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
     """Over the frames in which who acts is to be seen."""
     called = _called(backend, explainers)
     found = maps(backend, list(called.values()), example.frames)
-    right = None if example.label is None else backend.labels[found.top] == example.label
-    seen = [(number, box) for number, box in enumerate(example.boxes) if box is not None]
+    seen = [number for number, box in enumerate(example.boxes) if box is not None]
+    boxes = torch.tensor([box for box in example.boxes if box is not None], dtype=torch.int64).reshape(-1, 4)
     height, width = example.frames.shape[1:3]
+    chance = known((boxes[:, 2:] - boxes[:, :2]).prod(dim=1).double().mean() / (height * width))
+    right = torch.full((len(seen),), backend.labels[found.top] == example.label)
     values: Values = {}
     for name, chain in called.items():
-        frames = found.relevance[chain].numpy()
+        frames = found.relevance[chain][seen]
         columns: dict[str, float | None] = {}
         for asked, hits in _ASKED.items():
-            share = float(np.mean([hits(frames[number], box) for number, box in seen])) if seen else None
-            columns[asked] = share
-            columns[f"{asked}, named"] = None if right is None else share if right else 0.0
-        columns["chance"] = float(np.mean([box.area / (height * width) for _, box in seen])) if seen else None
-        values[name] = columns
+            of = accuracy(hits(frames, boxes.to(frames.device)).cpu(), right)
+            columns[asked] = known(of.acc)
+            columns[f"{asked}, named"] = None if example.label is None else known(of.acc2)
+        values[name] = {**columns, "chance": chance}
     return values
 
 

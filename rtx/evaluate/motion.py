@@ -16,8 +16,8 @@ LEAST = 0.5
 
 
 def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:
-    flow = torch.from_numpy(of_clip(example.frames))[None]
     found = maps(backend, [f"{name}{step}" for name in explainers for step in ("", " | selective")], example.frames)
+    flow = torch.from_numpy(of_clip(example.frames))[None].to(found.forward.clip.device)
     moving = known((flow.norm(dim=-1) > LEAST).double().mean())
     values: Values = {}
     for name in explainers:

@@ -18,6 +18,7 @@ from rtx.evaluate.bootstrap import Mean, Middle, mean_of
 from rtx.evaluate.questions import QUESTIONS
 from rtx.explain.placing import upsample
 from rtx.measure.boxes import Box
+from rtx.measure.places import place
 from rtx.nets.cards import Clip
 from rtx.nets.forward import Forward
 from rtx.nets.tstcnn import apart
@@ -122,7 +123,7 @@ class Maps(NamedTuple):
 
     forward: Forward
     relevance: dict[str, Tensor]
-    """By explainer, at the clip's resolution: T H W, float32, on the CPU. Of a twin network, its RGB branch's."""
+    """By explainer, at the clip's resolution: T H W, float32, where the network is. Of a twin, its RGB branch's."""
     beside: dict[str, Tensor]
     """Of a twin network, its flow branch's."""
 
@@ -146,8 +147,24 @@ def maps_in(forward: Forward, engines: Mapping[str, Engine]) -> Maps:
     found: tuple[dict[str, Tensor], ...] = {}, {}
     for of, seen in zip(found, apart(forward), strict=False):
         for name, engine in engines.items():
-            of[name] = upsample(seen, engine.run_in(seen).explained.relevance)[0].float().cpu()
+            of[name] = upsample(seen, engine.run_in(seen).explained.relevance)[0].float()
     return Maps(forward, *found)
+
+
+Places = dict[str, dict[str, tuple[float | None, float | None, float | None, float | None]]]
+"""By explainer and region: hit, chance, ratio, iou, as `Place` has them; None where nothing can be said."""
+
+
+def places(relevance: Mapping[str, Tensor], regions: Mapping[str, NDArray[np.bool_]]) -> Places:
+    """Where the relevance of one clip's maps T H W lies, by explainer, of its regions T H W."""
+    maps = torch.stack(list(relevance.values()))
+    found: Places = {explainer: {} for explainer in relevance}
+    for region, mask in regions.items():
+        of = place(maps, torch.from_numpy(mask).to(maps.device).expand_as(maps))
+        for i, explainer in enumerate(relevance):
+            hit, chance, ratio, iou = (known(values[i]) for values in of)
+            found[explainer][region] = hit, chance, ratio, iou
+    return found
 
 
 def known(value: Tensor | float) -> float | None:

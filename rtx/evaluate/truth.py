@@ -12,8 +12,7 @@ from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import Mean, mean_of
 from rtx.evaluate.examples import regions, shot_of
-from rtx.evaluate.study import maps_in
-from rtx.measure.places import Place, place
+from rtx.evaluate.study import Places, maps_in, places
 from rtx.scenes.actions import LABELS
 from rtx.scenes.film import Film
 
@@ -27,9 +26,8 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     action: str
     right: bool
     """The network named the action; only then is there something to explain rightly."""
-    places: dict[str, dict[str, tuple[float | None, float | None, float | None, float | None]]] = {}
-    """By explainer and region: hit, chance, ratio, iou; None where nothing can be said. Of a twin network, those of its
-    RGB branch, and again of flow."""
+    places: Places = {}
+    """Of a twin network, those of its RGB branch, and again of flow."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -62,11 +60,7 @@ def row(engines: Sequence[Engine], seed: int, shot: Film) -> Row:
     where = regions(shot)
     maps = maps_in(forward, {str(engine.chain): engine for engine in engines})
     by_name = maps.relevance | {f"{name}, flow": of for name, of in maps.beside.items()}
-    found = {
-        explainer: {name: _plain(place(of.numpy(), where[name])) for name in REGIONS}
-        for explainer, of in by_name.items()
-    }
-    return Row(seed, action, True, found)
+    return Row(seed, action, True, places(by_name, {name: where[name] for name in REGIONS}))
 
 
 def summary(all_of: Sequence[Row], action: str | None = None) -> list[Told]:
@@ -79,11 +73,6 @@ def summary(all_of: Sequence[Row], action: str | None = None) -> list[Told]:
     ]  # fmt: skip
     ratio = {of.explainer: of.ratio.mean if of.ratio else 0.0 for of in told if of.region == "acting"}
     return sorted(told, key=lambda of: (-ratio[of.explainer], REGIONS.index(of.region)))
-
-
-def _plain(of: Place) -> tuple[float | None, float | None, float | None, float | None]:
-    hit, chance, ratio, iou = (None if np.isnan(value) else round(value, 6) for value in of)
-    return hit, chance, ratio, iou
 
 
 def _mean(values: Sequence[float | None]) -> Mean | None:

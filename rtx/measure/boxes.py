@@ -1,13 +1,17 @@
-"""Maps against boxes: the hit point, and weakly supervised localisation. (Yudistira et al., Tables 3 to 5.)"""
+"""Maps against boxes: the hit point, and weakly supervised localisation. (Yudistira et al., Tables 3 to 5.)
+
+Frames' maps are N H W, and boxes N 4, int64, as `Box` has them: one for each frame.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 HALF = 0.5
 """A contour lies so far from a map's mean to its most."""
@@ -26,47 +30,64 @@ class Box(NamedTuple):
         return max(0, self.right - self.left) * max(0, self.bottom - self.top)
 
 
-def above(relevance: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where a frame's map H W reaches mean + (max - mean) / 2; nowhere, where it is constant."""
-    most, mean = float(relevance.max()), float(relevance.mean())
-    if most <= float(relevance.min()):
-        return np.zeros(relevance.shape, bool)
-    return np.asarray(relevance >= mean + HALF * (most - mean))
+NOTHING = Box(0, 0, 0, 0)
+"""Of a map without a contour."""
 
 
-def localised(relevance: NDArray[np.float32]) -> Box | None:
-    """The box around the largest contour of `above` in a frame's map H W; None, where it is constant."""
-    contours, _ = cv2.findContours(above(relevance).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+def says(maps: Tensor) -> Tensor:
+    """Has a frame's map a maximum, N bool? A constant one has none."""
+    return maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))
+
+
+def above(maps: Tensor) -> Tensor:
+    """Where frames' maps reach mean + (max - mean) / 2: N H W bool; nowhere, where one is constant."""
+    values = maps.double()
+    most, mean = values.amax(dim=(1, 2), keepdim=True), values.mean(dim=(1, 2), keepdim=True)
+    reached: Tensor = values >= mean + HALF * (most - mean)
+    return reached & says(maps)[:, None, None]
+
+
+def localised(maps: Tensor) -> Tensor:
+    """The boxes N 4 around the largest contour of `above` in each frame; `NOTHING`, where it is constant.
+
+    OpenCV follows contours on the CPU, a frame at a time; all else is where the maps are.
+    """
+    found = [_around_largest(mask) for mask in above(maps).cpu().numpy()]
+    return torch.tensor(found, dtype=torch.int64, device=maps.device).reshape(-1, 4)
+
+
+def _around_largest(mask: NDArray[np.bool_]) -> Box:
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
-        return None
+        return NOTHING
     x, y, width, height = cv2.boundingRect(max(contours, key=lambda of: (cv2.contourArea(of), len(of))))
     return Box(x, y, x + width, y + height)
 
 
-def iou(first: Box, second: Box) -> float:
-    """Intersection over union, 0..1; of two boxes of nothing, 0."""
-    common = Box(
-        max(first.left, second.left), max(first.top, second.top), min(first.right, second.right),
-        min(first.bottom, second.bottom),
-    ).area  # fmt: skip
-    union = first.area + second.area - common
-    return common / union if union else 0.0
+def iou(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union of boxes N 4: N float64 in 0..1; of two boxes of nothing, 0."""
+    begin, end = torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:])
+    common = _area(torch.cat((begin, end), dim=1))
+    union = _area(first) + _area(second) - common
+    return common.double() / union.clamp(min=1)
 
 
-def hits_point(relevance: NDArray[np.float32], truth: Box) -> bool:
-    """Does the maximum of a frame's map H W lie in the box? Of a constant map, no."""
-    if not relevance.max() > relevance.min():
-        return False
-    y, x = np.unravel_index(int(relevance.argmax()), relevance.shape)
-    return bool(truth.left <= x < truth.right and truth.top <= y < truth.bottom)
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
 
 
-def hits_box(relevance: NDArray[np.float32], truth: Box, least: float) -> bool:
-    """Is the box around the map's largest contour at least so much like the true one? With `least` 0: do they meet?"""
-    found = localised(relevance)
-    if found is None:
-        return False
-    shared = iou(found, truth)
+def hits_point(maps: Tensor, truth: Tensor) -> Tensor:
+    """Does the maximum of a frame's map lie in its box: N bool? Of a constant map, no."""
+    hottest = maps.flatten(1).argmax(dim=1)
+    width = maps.shape[2]
+    at = torch.stack((hottest % width, hottest // width), dim=1)
+    inside = (truth[:, :2] <= at).all(dim=1) & (at < truth[:, 2:]).all(dim=1)
+    return inside & says(maps)
+
+
+def hits_box(maps: Tensor, truth: Tensor, least: float) -> Tensor:
+    """Is the box around a map's largest contour at least so much like the true one: N bool? With 0: do they meet?"""
+    shared = iou(localised(maps), truth)
     return shared > 0 if least == 0 else shared >= least
 
 
@@ -79,9 +100,6 @@ class Accuracy(NamedTuple):
     """Hits of all, where a wrong prediction is a miss."""
 
 
-def accuracy(hits: Sequence[bool], right: Sequence[bool]) -> Accuracy:
-    """Over frames or clips: did the map hit, and was the class right? NaN of none."""
-    if not hits:
-        return Accuracy(float("nan"), float("nan"))
-    both = sum(hit and named for hit, named in zip(hits, right, strict=True))
-    return Accuracy(sum(hits) / len(hits), both / len(hits))
+def accuracy(hits: Tensor, right: Tensor) -> Accuracy:
+    """Over N frames or clips: did the map hit, and was the class right, N bool each? NaN of none."""
+    return Accuracy(float(hits.double().mean()), float((hits & right).double().mean()))

@@ -4,41 +4,51 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from rtx.measure.boxes import above
-from rtx.measure.localisation import widened
+from rtx.measure.boxes import above, says
+from rtx.measure.localisation import disc
 
 
 class Place(NamedTuple):
-    """What one region of a clip gets. Of what is never to be seen nothing can be said: NaN."""
+    """What one region of N clips gets, N float64 each. Of what is never to be seen nothing can be said: NaN."""
 
-    hit: float
+    hit: Tensor
     """The share of frames whose hottest place lies on it, widened by 4 of 112 pixels: 0..1."""
-    chance: float
+    chance: Tensor
     """What that would be by chance: the widened region's share of the picture."""
-    ratio: float
+    ratio: Tensor
     """Its share of the positive relevance over its share of the area: 1 is chance, 0 is none."""
-    iou: float
+    iou: Tensor
     """Of it and where the map reaches half way from its mean to its most, over frames."""
 
 
-def place(relevance: NDArray[np.float32], region: NDArray[np.bool_]) -> Place:
-    """A map T H W and a region T H W. Frames in which the region is not to be seen do not count."""
-    seen = region.any(axis=(1, 2))
-    if not seen.any():
-        return Place(*[float("nan")] * 4)
-    maps, masks = relevance[seen], region[seen]
-    hits, chances, ious = [], [], []
-    for frame, mask in zip(maps, masks, strict=True):
-        wide = widened(mask)
-        says = bool(frame.max() > frame.min())
-        hits.append(says and bool(wide.flat[int(frame.argmax())]))
-        chances.append(float(wide.mean()))
-        hot = above(frame)
-        ious.append(float((hot & mask).sum() / (hot | mask).sum()))
-    positive = np.maximum(maps, 0).astype(np.float64)
-    whole = positive.sum()
-    ratio = positive[masks].sum() / whole / masks.mean() if whole > 0 else float("nan")
-    return Place(float(np.mean(hits)), float(np.mean(chances)), float(ratio), float(np.mean(ious)))
+def place(relevance: Tensor, region: Tensor) -> Place:
+    """Maps N T H W and their regions, bool. Frames in which the region is not to be seen do not count."""
+    n, frames = region.shape[:2]
+    seen = region.flatten(2).any(dim=2)
+    maps, masks = relevance.flatten(0, 1), region.flatten(0, 1)
+    wide = widened(masks)
+    hottest = maps.flatten(1).argmax(dim=1, keepdim=True)
+    hot = above(maps)
+
+    def over_frames(values: Tensor) -> Tensor:
+        """Of the frames that count."""
+        return (values.double().view(n, frames) * seen).sum(dim=1) / seen.sum(dim=1)
+
+    positive = relevance.double().clamp(min=0) * seen[:, :, None, None]
+    area = over_frames(masks.double().mean(dim=(1, 2)))
+    return Place(
+        over_frames(wide.flatten(1).gather(1, hottest)[:, 0] & says(maps)),
+        over_frames(wide.double().mean(dim=(1, 2))),
+        (positive * region).flatten(1).sum(dim=1) / positive.flatten(1).sum(dim=1) / area,
+        over_frames((hot & masks).sum(dim=(1, 2)).double() / (hot | masks).sum(dim=(1, 2)).clamp(min=1)),
+    )
+
+
+def widened(masks: Tensor) -> Tensor:
+    """N H W bool and what lies within 4 of 112 pixels around it, as `localisation.widened` has it of one picture."""
+    round_ = torch.from_numpy(disc(masks.shape[1])).to(masks.device, torch.float32)
+    return F.conv2d(masks[:, None].float(), round_[None, None], padding=round_.shape[0] // 2)[:, 0] > 0.5

@@ -6,9 +6,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
@@ -19,7 +21,8 @@ from rtx.errors import UserError
 from rtx.evaluate.bootstrap import mean_of
 from rtx.evaluate.truth import Row, row, rows, summary
 from rtx.measure.localisation import widened
-from rtx.measure.places import place
+from rtx.measure.places import Place, place
+from rtx.measure.places import widened as everywhere_widened
 from rtx.nets.cards import Card
 from rtx.scenes.film import film
 from rtx.scenes.scene import Cast
@@ -35,46 +38,86 @@ def region() -> NDArray[np.bool_]:
     return made
 
 
+def placed(relevance: NDArray[np.float32], region: NDArray[np.bool_]) -> Place:
+    """Of one clip, its numbers."""
+    return Place(*(of[0] for of in place(torch.from_numpy(relevance)[None], torch.from_numpy(region)[None])))
+
+
 def test_the_map_that_is_the_truth(region: NDArray[np.bool_]):
-    found = place(region.astype(np.float32), region)
+    found = placed(region.astype(np.float32), region)
     assert (found.hit, found.iou) == (1, 1)
     assert found.ratio == pytest.approx(1 / region[:2].mean())
     assert found.chance == pytest.approx(np.mean([widened(mask).mean() for mask in region[:2]]))
 
 
 def test_the_map_that_is_everywhere_else(region: NDArray[np.bool_]):
-    found = place(1 - region.astype(np.float32), region)
+    found = placed(1 - region.astype(np.float32), region)
     assert (found.hit, found.ratio, found.iou) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
 def test_a_constant_map_hits_nothing_and_is_no_better_than_chance(region: NDArray[np.bool_], value: float):
-    found = place(np.full(SHAPE, value, np.float32), region)
+    found = placed(np.full(SHAPE, value, np.float32), region)
     assert (found.hit, found.iou) == (0, 0)
-    assert found.ratio == pytest.approx(1) if value > 0 else np.isnan(found.ratio)
+    assert found.ratio == pytest.approx(1) if value > 0 else found.ratio.isnan()
 
 
 def test_noise_is_chance(region: NDArray[np.bool_]):
-    draws = [place(np.random.default_rng(seed).random(SHAPE).astype(np.float32), region) for seed in range(300)]
-    assert np.mean([of.hit for of in draws]) == pytest.approx(draws[0].chance, abs=0.04)
-    assert np.mean([of.ratio for of in draws]) == pytest.approx(1, abs=0.02)
+    noise = torch.from_numpy(np.random.default_rng(0).random((300, *SHAPE)).astype(np.float32))
+    found = place(noise, torch.from_numpy(region).expand_as(noise))
+    assert found.hit.mean() == pytest.approx(float(found.chance[0]), abs=0.04)
+    assert found.ratio.mean() == pytest.approx(1, abs=0.02)
 
 
 def test_of_what_is_never_to_be_seen_nothing_is_said():
-    assert all(np.isnan(place(np.ones(SHAPE, np.float32), np.zeros(SHAPE, bool))))
+    assert all(np.isnan(placed(np.ones(SHAPE, np.float32), np.zeros(SHAPE, bool))))
+
+
+@pytest.mark.parametrize("size", [28, 56, 112, 150, 224])
+def test_regions_are_widened_as_live_ones_are(size: int):
+    masks = np.random.default_rng(3).random((4, size, size)) < 0.005
+    assert all(mask.any() for mask in masks)
+    np.testing.assert_array_equal(everywhere_widened(torch.from_numpy(masks)), [widened(mask) for mask in masks])
 
 
 def test_as_it_is_defined(region: NDArray[np.bool_]):
-    """Pixel by pixel."""
-    relevance = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
-    inside = outside = pixels = 0.0
-    for t, y, x in np.ndindex(*SHAPE):
-        if region[t].any():
-            positive = max(0.0, float(relevance[t, y, x]))
-            inside, outside = inside + positive * region[t, y, x], outside + positive * (not region[t, y, x])
-            pixels += 1
-    expected = inside / (inside + outside) / (region.sum() / pixels)
-    assert place(relevance, region).ratio == pytest.approx(expected)
+    """Pixel by pixel; several clips at once, each with a region of its own."""
+    random = np.random.default_rng(1)
+    # As smooth as heat is, so that the hottest place lies on the region in some frames.
+    clips = np.stack([cv2.GaussianBlur(of.transpose(1, 2, 0), (0, 0), 9).transpose(2, 0, 1)
+                      for of in random.normal(size=(4, *SHAPE)).astype(np.float32)])  # fmt: skip
+    clips[2, 0, 25, 35] = clips[3, 1, 65, 33] = 1
+    regions = np.stack([region, np.roll(region, 9, axis=2), region, np.roll(region, 5, axis=1)])
+    found = place(torch.from_numpy(clips), torch.from_numpy(regions))
+    expected = [slowly(clip, of) for clip, of in zip(clips, regions, strict=True)]
+    np.testing.assert_allclose(np.stack(found, axis=1), expected, rtol=1e-9)
+    assert 0 < float(found.hit.mean()) < 1
+    assert 0 < float(found.iou.mean()) < 1
+
+
+def slowly(relevance: NDArray[np.float32], region: NDArray[np.bool_]) -> list[float]:
+    """`place` of one clip, by its definition."""
+    inside = outside = 0.0
+    pixels, hits, chances, ious = 0, [], [], []
+    disc = [(y, x) for y, x in zip(*np.nonzero(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))), strict=True)]
+    for frame, mask in zip(relevance.astype(np.float64), region, strict=True):
+        if not mask.any():
+            continue
+        on = set(zip(*np.nonzero(mask), strict=True))
+        wide = {(y + down - 4, x + across - 4) for y, x in on for down, across in disc}
+        wide = {(y, x) for y, x in wide if 0 <= y < 112 and 0 <= x < 112}
+        everywhere = list(np.ndindex(112, 112))
+        hottest = max(everywhere, key=lambda at: frame[at])
+        half = frame.mean() + (frame.max() - frame.mean()) / 2
+        hot = {at for at in everywhere if frame[at] >= half}
+        hits.append(hottest in wide)
+        chances.append(len(wide) / len(everywhere))
+        ious.append(len(hot & on) / len(hot | on))
+        inside += sum(max(0, frame[at]) for at in on)
+        outside += sum(max(0, frame[at]) for at in everywhere if at not in on)
+        pixels += len(everywhere)
+    share = inside / (inside + outside)
+    return [float(np.mean(hits)), float(np.mean(chances)), share / (region.sum() / pixels), float(np.mean(ious))]
 
 
 def test_a_mean_and_how_sure_it_is():

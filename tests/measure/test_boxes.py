@@ -6,59 +6,75 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from rtx.measure.boxes import Box, above, accuracy, hits_box, hits_point, iou, localised
+from rtx.measure.boxes import NOTHING, Box, above, accuracy, hits_box, hits_point, iou, localised
 
 TRUE = Box(4, 2, 8, 6)
 
 
-def a_map(box: Box, strength: float = 1.0, size: tuple[int, int] = (10, 12)) -> np.ndarray:
-    made = np.zeros(size, np.float32)
-    made[box.top : box.bottom, box.left : box.right] = strength
+def a_map(box: Box, strength: float = 1.0, size: tuple[int, int] = (10, 12)) -> Tensor:
+    """Of one frame: 1 H W."""
+    made = torch.zeros(1, *size)
+    made[:, box.top : box.bottom, box.left : box.right] = strength
     return made
 
 
+def one(box: Box) -> Tensor:
+    return torch.tensor([box])
+
+
 def test_a_perfect_map_finds_the_box():
-    assert localised(a_map(TRUE)) == TRUE
-    assert iou(TRUE, TRUE) == 1
-    assert hits_point(a_map(TRUE), TRUE)
-    assert all(hits_box(a_map(TRUE), TRUE, least) for least in (0, 0.5, 0.6, 1.0))
+    assert Box(*localised(a_map(TRUE))[0].tolist()) == TRUE
+    assert iou(one(TRUE), one(TRUE)) == 1
+    assert hits_point(a_map(TRUE), one(TRUE))
+    assert all(hits_box(a_map(TRUE), one(TRUE), least) for least in (0, 0.5, 0.6, 1.0))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
 def test_a_constant_map_hits_nothing(value: float):
-    constant = np.full((10, 12), value, np.float32)
+    constant = torch.full((1, 10, 12), value)
     assert not above(constant).any()
-    assert localised(constant) is None
-    assert not hits_point(constant, TRUE)
-    assert not hits_box(constant, TRUE, 0)
+    assert Box(*localised(constant)[0].tolist()) == NOTHING
+    assert not hits_point(constant, one(TRUE))
+    assert not hits_box(constant, one(TRUE), 0)
 
 
 def test_an_inverted_map_misses_the_box_but_surrounds_it():
     inverted = 1 - a_map(TRUE)
-    assert not hits_point(inverted, TRUE)
-    found = localised(inverted)
-    assert found == Box(0, 0, 12, 10)
-    assert hits_box(inverted, TRUE, 0), "the box around a ring meets what is in it"
-    assert not hits_box(inverted, TRUE, 0.5)
+    assert not hits_point(inverted, one(TRUE))
+    assert Box(*localised(inverted)[0].tolist()) == Box(0, 0, 12, 10)
+    assert hits_box(inverted, one(TRUE), 0), "the box around a ring meets what is in it"
+    assert not hits_box(inverted, one(TRUE), 0.5)
 
 
 def test_the_threshold_lies_half_way_from_mean_to_most():
-    made = np.zeros((10, 10), np.float32)
-    made[0, 0], made[5, 5] = 1.0, 0.52
-    mean = made.mean()
+    made = torch.zeros(1, 10, 10)
+    made[0, 0, 0], made[0, 5, 5] = 1.0, 0.52
+    mean = float(made.mean())
     assert 0.5 < mean + 0.5 * (1 - mean) < 0.52
     assert above(made).sum() == 2
-    made[5, 5] = 0.49
+    made[0, 5, 5] = 0.49
     assert above(made).sum() == 1
 
 
 def test_of_several_contours_the_largest_counts():
     both = a_map(Box(0, 0, 2, 2), 2.0) + a_map(TRUE, 1.5)
-    assert localised(both) == TRUE
-    assert not hits_point(both, TRUE), "the maximum lies in the other"
+    assert Box(*localised(both)[0].tolist()) == TRUE
+    assert not hits_point(both, one(TRUE)), "the maximum lies in the other"
+
+
+def test_frames_are_judged_each_by_its_own_box():
+    other = Box(0, 0, 3, 3)
+    maps = torch.cat((a_map(TRUE), a_map(TRUE), a_map(other), torch.zeros(1, 10, 12)))
+    boxes = torch.tensor([TRUE, other, other, TRUE])
+    assert hits_point(maps, boxes).tolist() == [True, False, True, False]
+    assert hits_box(maps, boxes, 0.5).tolist() == [True, False, True, False]
+    assert localised(maps).tolist() == [list(of) for of in (TRUE, TRUE, other, NOTHING)]
+    assert localised(maps[:0]).shape == (0, 4)
 
 
 def slow_box(frame: np.ndarray) -> Box | None:
@@ -95,27 +111,32 @@ def test_the_box_as_it_is_defined(seed: int):
         frame[y : y + side, x : x + side] += random.random()
     expected = slow_box(frame)
     assert expected is not None
-    assert localised(frame) == expected
+    maps = torch.from_numpy(frame)[None]
+    assert Box(*localised(maps)[0].tolist()) == expected
     near = Box(expected.left + 1, expected.top, expected.right + 1, expected.bottom)
     side = expected.right - expected.left
     for least in (0.0, 0.5, 0.6):
-        assert hits_box(frame, near, least) == ((side - 1) / (side + 1) > least)
+        assert hits_box(maps, one(near), least) == ((side - 1) / (side + 1) > least)
 
 
 sides = st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted)
 boxes = st.tuples(sides, sides).map(lambda of: Box(of[0][0], of[1][0], of[0][1], of[1][1]))
+pairs = st.lists(st.tuples(boxes, boxes), min_size=1, max_size=5)
 
 
 @settings(deadline=None)
-@given(boxes, boxes)
-def test_iou_is_counted_in_pixels(first: Box, second: Box):
+@given(pairs)
+def test_iou_is_counted_in_pixels(pairs: list[tuple[Box, Box]]):
     def pixels(box: Box) -> set[tuple[int, int]]:
         return {(x, y) for x in range(box.left, box.right) for y in range(box.top, box.bottom)}
 
-    one, other = pixels(first), pixels(second)
-    assert iou(first, second) == pytest.approx(len(one & other) / len(one | other) if one | other else 0)
+    found = iou(*map(torch.tensor, zip(*pairs, strict=True)))
+    for (first, second), said in zip(pairs, found.tolist(), strict=True):
+        left, right = pixels(first), pixels(second)
+        assert said == pytest.approx(len(left & right) / len(left | right) if left | right else 0)
 
 
 def test_a_wrong_prediction_is_a_miss_in_acc2():
-    assert accuracy([True, True, False, False], [True, False, True, False]) == (0.5, 0.25)
-    assert all(np.isnan(accuracy([], [])))
+    hits, right = torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False])
+    assert accuracy(hits, right) == (0.5, 0.25)
+    assert all(np.isnan(accuracy(hits[:0], right[:0])))
