@@ -86,6 +86,6 @@ def faithfulness_of(facts: Mapping[str, str]) -> dict[str, Faithfulness]:
     for name, said in facts.items():
         kind, at, camera = name.partition("@")
         if at and kind == "faithfulness":
-            whole, hottest, elsewhere, clips = said.split()
-            found[camera] = Faithfulness(float(whole), float(hottest), float(elsewhere), int(clips))
+            whole, hottest, elsewhere, clips, cost = said.split()
+            found[camera] = Faithfulness(float(whole), float(hottest), float(elsewhere), int(clips), float(cost))
     return found

@@ -254,19 +254,24 @@ class _Here(NamedTuple):
         return any(of is not None and of.n < self.clips for row in self.found.values() for of in row.values())
 
     def _beside(self, paper: PaperTable) -> tuple[list[str], list[list[str]]]:
-        """A paper's table, each of its cells beside what was found here."""
+        """A paper's table, each of its cells beside what was found here, where that is asked here, too."""
         from rtx.evaluate.papers import measured
 
-        head = ["", *(cell for column in paper.columns for cell in (f"{column}: paper", "here"))]
+        head = [""]
+        for column, same in paper.columns.items():
+            head += [f"{column}: paper", "here"] if same else [column]
         lines = []
         for name, row in paper.rows.items():
             line = [name]
-            for column, said in zip(paper.columns, row.said, strict=True):
+            for (column, same), said in zip(paper.columns.items(), row.said, strict=True):
+                line.append(said)
+                if not same:
+                    continue
                 found = measured(paper, row, column, self.found, self.arch)
                 if found is not None:
                     low, mean, high = map(paper.here, (found.low, found.mean, found.high))
                     found = found._replace(low=low, mean=mean, high=high)
-                line += [said, _said(found, self.clips, paper.unit) or "-"]
+                line.append(_said(found, self.clips, paper.unit) or "-")
             lines.append(line)
         return head, lines
 

@@ -45,7 +45,7 @@ class Meter:
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.perf_counter, seed: int = 0):
         self._engine, self._clock = engine, clock
         self._random = np.random.default_rng(seed)
-        self._spent = self._streamed = self._longest = 0.0
+        self._spent = self._streamed = self._longest = self._whole = 0.0
         self._last = clock()
         self.passes = 0
         self.anew()
@@ -62,7 +62,7 @@ class Meter:
         if known is None:
             return None
         whole, hottest, elsewhere = (round(fmean(of), 4) for of in zip(*known.scores, strict=True))
-        return Faithfulness(whole, hottest, elsewhere, len(known.scores))
+        return Faithfulness(whole, hottest, elsewhere, len(known.scores), round(self._spent / self._whole, 4))
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -75,7 +75,9 @@ class Meter:
         Not the beginning of a stream, which has fewer frames than a clip.
         """
         at = self._clock()
-        self._streamed += max(seconds, min(at - self._last, PAUSE_S))
+        came = max(seconds, min(at - self._last, PAUSE_S))
+        self._streamed += came
+        self._whole += came
         self._last = at
         if self._engine.rung.words:
             found = []  # What is explained while something is given up may be another's map.

@@ -282,7 +282,7 @@ def _tell_faithfulness(meter: Meter, report: Report) -> None:
     for camera in meter.cameras:
         told = meter.of(camera)
         assert told is not None
-        report.facts[f"faithfulness@{camera}"] = f"{told.whole} {told.hottest} {told.elsewhere} {told.clips}"
+        report.facts[f"faithfulness@{camera}"] = " ".join(map(str, msgspec.structs.astuple(told)))
 
 
 def _is_due(watched: Watched, waiting: Frame | None) -> bool:

@@ -35,7 +35,7 @@ class PaperTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The paper's columns, and the study's that are the same; empty: none."""
     rows: dict[str, PaperRow]
     unit: Literal["", "%", "ms", "s"] = ""
-    """Of its cells. What is measured here is a share, or in ms."""
+    """Of the cells of columns that are measured here, too: that is a share, or in ms."""
 
     def here(self, value: float) -> float:
         """What was measured, in the paper's unit."""

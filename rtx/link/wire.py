@@ -152,6 +152,8 @@ class Faithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     elsewhere: Share
     """Without as much at a place drawn by lot."""
     clips: Count
+    cost: Share
+    """Of the time in which the worker had clips, what these passes took: the share of clips that they replace."""
 
 
 class Explanation(_Message, frozen=True, kw_only=True, tag="explanation"):

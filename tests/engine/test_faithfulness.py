@@ -145,6 +145,9 @@ def test_it_takes_the_place_of_fewer_than_one_clip_in_twenty(engine: Engine, fou
         meter.step()
     assert 1000 * SHARE * 0.8 < meter.passes <= 1000 * SHARE * 1.1
     assert meter.passes / 1000 < 1 / 20
+    told = meter.of("hall")
+    assert told is not None
+    assert told.cost == pytest.approx(meter.passes / 1000, rel=0.05), "counted, and said"
 
 
 class Slowly:
@@ -173,6 +176,9 @@ def test_time_that_the_worker_has_left_counts(engine: Engine, found: Found, monk
         meter.step()
     minute = meter.passes
     assert 60 * SHARE / 0.12 * 0.8 < minute <= 60 * SHARE / 0.12 * 1.1
+    told = meter.of("hall")
+    assert told is not None
+    assert told.cost == pytest.approx(minute * 0.12 / 60, rel=0.1)
     clock.now += 3600
     for _ in range(30):
         clock.now += 1 / 30

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from rtx import load
 from rtx.cli import app, main
-from rtx.cli.evaluate import _number, _said
+from rtx.cli.evaluate import _Here, _number, _said
 from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
@@ -192,6 +192,17 @@ def test_what_papers_tables_are_compared_with_is_measured(
             assert any(of is not None for of in there), (table.title, label, row.ours)
 
 
+def test_a_column_that_is_not_measured_here_is_the_papers_alone():
+    found = means([Row("x", {"pyramid": {"explain, ms": 3.0}})])
+    here = _Here("", STUDIES["overhead"], found, 1, "i3d", "one clip")
+    (table,) = [of for of in papers.tables("overhead") if "Pyramids" in of.title]
+    head, lines = here._beside(table)
+    assert head == ["", "GFLOPS", "back-step: paper", "here", "# layers", "θ"]
+    assert lines[1] == ["I3D", "55.79", "23.21 ms", "3.00 ms (3.00 to 3.00)", "1 + mixed5c", "0.65"]
+    assert lines[0][3] == "-"
+    assert all(len(line) == len(head) for line in lines)
+
+
 def test_a_row_of_another_network_stays_empty():
     (table,) = [of for of in papers.tables("overhead") if "Pyramids" in of.title]
     found = means([Row("x", {"pyramid": {"explain, ms": 3.0}})])
@@ -268,7 +279,12 @@ def test_what_is_known_of_fewer_clips_says_of_how_many():
 def test_what_is_measured_here_stands_in_the_papers_unit():
     tables = {of.title: of for study in STUDIES for of in papers.tables(study)}
     for table in tables.values():
-        said = [cell for row in table.rows.values() for cell in row.said]
+        said = [
+            cell
+            for row in table.rows.values()
+            for cell, same in zip(row.said, table.columns.values(), strict=True)
+            if same
+        ]
         assert all(f" {table.unit}" in cell for cell in said) if table.unit else not any("%" in cell for cell in said)
     assert tables["Hiley et al. 2020, Table 1"].here(0.25) == 25
     assert tables["Fuad et al. 2020, Table II"].here(2900) == pytest.approx(2.9)

@@ -38,7 +38,7 @@ WORKER = part(
     "worker", "worker", restarts=2,
     counts={"explained": 40, "explained@hall": 30, 'explained@"b"\n': 10, "faithfulness_passes": 36},
     ages={"forward": ages(30.0, 50.0)},
-    facts={"model": "figures", "explainer": "cam", "faithfulness@hall": "0.9 0.43 0.87 12"}, drops={"stale": 7},
+    facts={"model": "figures", "explainer": "cam", "faithfulness@hall": "0.9 0.43 0.87 12 0.0125"}, drops={"stale": 7},
 )  # fmt: skip
 DISPLAY = part("display", "display", counts={"shown@hall": 290, "deadline_misses@hall": 3}, ages={
     "heatmap": ages(1.0), "heatmap@hall": ages(12.0, 70.0, 90.0, 20000.0),
@@ -74,6 +74,7 @@ def test_counts_are_told_by_camera_process_and_cause():
     assert found["rtx_score_ratio", "hall", "hottest"] == 0.43
     assert found["rtx_score_ratio", "hall", "elsewhere"] == 0.87
     assert found["rtx_faithfulness_passes_total",] == 36
+    assert found["rtx_faithfulness_cost_ratio",] == 0.0125
 
 
 def test_ages_are_histograms_in_seconds():

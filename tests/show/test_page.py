@@ -364,11 +364,11 @@ def test_what_the_score_is_without_the_heat_is_said_beside_what_it_is_without_as
 ):
     sink = serve()
     visit(page, sink)
-    shown(page, sink, view(motion_share=0.4, faithfulness=Faithfulness(0.91, 0.434, 0.88, 12)))
+    shown(page, sink, view(motion_share=0.4, faithfulness=Faithfulness(0.91, 0.434, 0.88, 12, 0.0124)))
     assert page.locator(".motion dd").inner_text() == "40 %"
     assert page.locator(".faithfulness dd").all_inner_texts() == [
         "43 %",
-        "with it 91 %, without as much elsewhere 88 %; clips: 12",
+        "with it 91 %, without as much elsewhere 88 %; clips: 12, 1.2 % of the time",
     ]
     shown(page, sink, view(faithfulness=None))
     assert page.locator(".faithfulness").is_hidden()
@@ -380,7 +380,7 @@ def test_no_fact_is_written_over_another(serve: Serve, page: Page, width: int):
     sink = serve()
     page.set_viewport_size({"width": width, "height": 900})
     visit(page, sink)
-    known = Faithfulness(0.91, 0.434, 0.88, 12)
+    known = Faithfulness(0.91, 0.434, 0.88, 12, 0.0124)
     shown(
         page, sink, view(motion_share=0.4, faithfulness=known, truth=a_truth(), hits=HitRates(0.94, 0.5, 0.1, 0.04, 80))
     )

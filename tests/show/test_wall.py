@@ -393,6 +393,7 @@ def test_what_was_recorded_is_listed_and_chosen(serve: Serve, page: Page, archiv
     assert words(page, "#event-said") == "1 event, newest first"
     page.fill("#event-since", "2199-01-01T00:00")
     until(lambda: page.locator("#event-list li").count() == 0, "none since then")
+    assert words(page, "#event-said") == "No event is like that. Choose another camera, class or time."
     page.fill("#event-since", "")
     page.select_option("#event-label", "kick")
     until(lambda: page.locator("#event-list li").count() == 1, "it again")

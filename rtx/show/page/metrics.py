@@ -108,13 +108,16 @@ def _faithfulness(part: Part) -> Iterable[Metric]:
     score = GaugeMetricFamily(
         "rtx_score_ratio", "How likely the explained class is, without a tenth of a clip.", labels=["camera", "without"]
     )
-    for camera, told in faithfulness_of(part.facts).items():
+    cost = GaugeMetricFamily("rtx_faithfulness_cost_ratio", "Of the time in which clips came, what these passes took.")
+    known = faithfulness_of(part.facts)
+    for camera, told in known.items():
         score.add_metric([camera, "nothing"], told.whole)
         score.add_metric([camera, "hottest"], told.hottest)
         score.add_metric([camera, "elsewhere"], told.elsewhere)
     passes = CounterMetricFamily("rtx_faithfulness_passes", "Passes that went into scores without a tenth of a clip.")
     passes.add_metric([], part.counts.get("faithfulness_passes", 0))
-    return score, passes
+    cost.add_metric([], max((told.cost for told in known.values()), default=0.0))
+    return score, passes, cost
 
 
 def histogram(ages: Ages) -> tuple[list[tuple[str, float]], float]:

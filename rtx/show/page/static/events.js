@@ -44,8 +44,14 @@ export class EventList {
   show(found) {
     this.offer(byId("event-camera"), found.map(({ camera }) => camera));
     this.offer(byId("event-label"), found.map(({ label }) => label));
-    write(byId("event-said"), found.length ? `${found.length} ${found.length > 1 ? "events" : "event"}, newest first` : "No events. Record a camera, and they will be here.");
+    write(byId("event-said"), found.length ? `${found.length} ${found.length > 1 ? "events" : "event"}, newest first` : this.none());
     byId("event-list").replaceChildren(...found.map((event) => this.row(event)));
+  }
+
+  /** Why the list is empty: nothing was recorded yet, or a filter leaves nothing. */
+  none() {
+    const filtered = ["event-camera", "event-label", "event-since"].some((id) => byId(id).value);
+    return filtered ? "No event is like that. Choose another camera, class or time." : "No events. Record a camera, and they will be here.";
   }
 
   /** Choices grow with what was seen; what is chosen stays. */

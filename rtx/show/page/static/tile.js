@@ -161,7 +161,7 @@ export class Tile {
   describeFaithfulness() {
     const known = this.view.faithfulness;
     fact(this.part(".faithfulness"), known && known.hottest, percent);
-    if (known) write(this.part(".faithfulness .chance"), `with it ${percent(known.whole)}, without as much elsewhere ${percent(known.elsewhere)}; clips: ${known.clips}`);
+    if (known) write(this.part(".faithfulness .chance"), `with it ${percent(known.whole)}, without as much elsewhere ${percent(known.elsewhere)}; clips: ${known.clips}, ${(100 * known.cost).toFixed(1)} % of the time`);
   }
 
   describeTruth() {
