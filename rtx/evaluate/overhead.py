@@ -1,20 +1,19 @@
-"""What explaining costs: (classify + explain) / classify, in turns in one process (Fuad et al. 2020, Table II)."""
+"""What does explaining cost? (Fuad et al. 2020, Table II; Hiley et al. 2020, Table 4; Stergiou et al. 2019, Table 1)"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from statistics import median
 
 import numpy as np
 
 from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.study import Example, Study, Values
+from rtx.measure.overhead import overhead
 
-PAIRS = 3
-"""Of a pass with and one without, a clip; the first of all warms up and does not count."""
+TURNS = 3
+"""A clip; before them all that takes part has run once."""
 
 
 def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:
@@ -30,23 +29,15 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
         engines = [Engine(backend, f"{name}{step}", continual=False) for step in ("", " | selective")]
         for engine in engines:
             engine.run(clip)
-        works: list[Callable[[], object]] = [classify, *(partial(engine.run, clip) for engine in engines)]
-        turns = [[_ms(work) for work in works] for _ in range(PAIRS)]
-        plain, with_selective = ([turn[i] / turn[0] for turn in turns] for i in (1, 2))
+        plain, selective = overhead(classify, [partial(engine.run, clip) for engine in engines], TURNS)
         values[name] = {
-            "classify, ms": round(median(turn[0] for turn in turns), 3),
-            "explain, ms": round(median(turn[1] - turn[0] for turn in turns), 3),
-            "ratio": round(median(plain), 5),
-            "selective too, ms": round(median(turn[2] - turn[0] for turn in turns), 3),
-            "ratio with selective": round(median(with_selective), 5),
+            "classify, ms": round(plain.classify_ms, 3),
+            "explain, ms": round(plain.explain_ms, 3),
+            "ratio": round(plain.ratio, 5),
+            "selective too, ms": round(selective.explain_ms, 3),
+            "ratio with selective": round(selective.ratio, 5),
         }
     return values
-
-
-def _ms(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return (time.perf_counter() - began) * 1e3
 
 
 OVERHEAD = Study(

@@ -27,6 +27,7 @@ from rtx.evaluate.examples import box_around, examples_of, plain
 from rtx.evaluate.studies import STUDIES
 from rtx.evaluate.study import NEED_LINEAR, Example, Maps, Row, Values, maps, means
 from rtx.measure.boxes import Box
+from rtx.measure.overhead import Overhead, Work
 
 
 @pytest.fixture(scope="module")
@@ -155,15 +156,17 @@ def test_a_foreign_network_is_not_randomised_stage_by_stage(example: Example):
         sanity.measure(load(module), ["cam"], example)
 
 
-def test_overhead_is_the_median_of_turns_each_beside_its_own_pass(
+def test_overhead_is_told_with_and_without_the_selective_step(
     figures: TorchBackend, example: Example, monkeypatch: pytest.MonkeyPatch
 ):
-    """Three turns of a machine whose speed changes: classify, explain too, and with the selective step, in ms."""
-    taken = iter([100.0, 101.0, 111.0, 200.0, 204.0, 230.0, 50.0, 51.0, 53.0])
-    monkeypatch.setattr(overhead, "_ms", lambda work: next(taken))
+    def turns_of(classify: Work, explaining: list[Work], turns: int) -> list[Overhead]:
+        for work in (classify, *explaining):
+            work()
+        return [Overhead(100, 1, 1.02), Overhead(100, 11, 1.11)]
+
+    monkeypatch.setattr(overhead, "overhead", turns_of)
     assert overhead.measure(figures, ["cam"], example) == {"cam": {
-        "classify, ms": 100.0, "explain, ms": 1.0, "ratio": 1.02, "selective too, ms": 11.0,
-        "ratio with selective": 1.11,
+        "classify, ms": 100, "explain, ms": 1, "ratio": 1.02, "selective too, ms": 11, "ratio with selective": 1.11,
     }}  # fmt: skip
 
 
@@ -172,7 +175,7 @@ def test_what_papers_tables_are_compared_with_is_measured(
     name: str, figures: TorchBackend, small: Example, twin: Engine, monkeypatch: pytest.MonkeyPatch
 ):
     """Each of their rows and columns is one of the study's, or said to be none; flow is a twin network's."""
-    monkeypatch.setattr(overhead, "PAIRS", 1)
+    monkeypatch.setattr(overhead, "TURNS", 1)
     study = STUDIES[name]
     said = {of for table in papers.tables(name) for row in table.rows.values() for of in row.ours.split(" and ")}
     asked = [of for of in study.fitting(figures) if any(row.split(",")[0] == of for row in said)]
