@@ -55,6 +55,7 @@ truth: $(VENV)/.tested
 	$(BIN)/python -m rtx.learn.trials
 	$(BIN)/python -m benchmarks.truth
 	$(BIN)/python -m benchmarks.studies
+	$(BIN)/python -m benchmarks.papers
 
 clean:
 	rm -rf $(VENV) dist build

@@ -11,16 +11,22 @@ import argparse
 import fnmatch
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import msgspec
+import torch
+from safetensors.torch import save_file
 
 import rtx
 from benchmarks.record import RESULTS, keep, show
+from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.examples import examples_of
 from rtx.evaluate.studies import STUDIES
 from rtx.evaluate.study import Study, about, means, measured
+from rtx.fetch import sha256
 from rtx.nets import cards
+from rtx.nets.zoo import make
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -32,17 +38,31 @@ class Of(NamedTuple):
     clips: str
     only: str = "*"
     """Of a folder's films, those that are called so."""
+    explainers: tuple[str, ...] = ()
+    """Where not the study's own are asked."""
+
+    def result(self, study: str) -> str:
+        """Under which name it is kept."""
+        folder = [] if self.clips.isdecimal() else [Path(self.clips).name]
+        return "-".join(["eval", study, self.model, *folder])
 
 
+SEED, CLASSES = 0, 400
+"""Of weights that are drawn by lot."""
 SCENES = "40"
 CLIPS = Of("i3d-k400", str(SHARED / "clips"))
 KNOWN = Of("i3d-k400", str(SHARED / "clips"), "*.mp4")
 """Clips whose class is one of the network's, for what takes hundreds of passes a clip."""
 FIGHTS = Of("i3d-k400", str(SHARED / "data" / "fight"), "*00[1-4].mp4")
 TWIN = Of("hall-twin", SCENES)
+NETWORKS = tuple(
+    Of(name, KNOWN.clips, KNOWN.only, ("pyramid",))
+    for name in ("mfnet", "resnet-50", "resnet-101", "resnet-152", "resnext-101")
+)
+"""Those of Class Feature Pyramids, Table 1, with random weights: of what explaining costs they say as much."""
 ASKED: dict[str, tuple[Of, ...]] = {
     "agreement": (Of("figures", SCENES), TWIN, CLIPS, FIGHTS), "motion": (Of("figures", SCENES), TWIN, CLIPS, FIGHTS),
-    "localise": (Of("figures", SCENES),), "overhead": (Of("figures", "10"), KNOWN),
+    "localise": (Of("figures", SCENES),), "overhead": (Of("figures", "10"), KNOWN, *NETWORKS),
     "sanity": (Of("figures", "20"), KNOWN), "faithful": (Of("figures", "20"), KNOWN),
     "cheat": (Of("betrayed", "24"), Of("figures", "24"), Of("shuffled", "24")),
 }  # fmt: skip
@@ -64,12 +84,14 @@ def main() -> None:
 
 
 def run(study: Study, of: Of, anew: bool) -> None:
-    backend = rtx.load(of.model, device="cpu")
-    explainers = study.fitting(backend)
+    bare = cards.card(of.model).bare
+    backend = drawn(of.model) if bare else rtx.load(of.model, device="cpu")
+    explainers = list(of.explainers) or study.fitting(backend)
     material = examples_of(backend, of.clips, study.boxed, study.scene)
     chosen = fnmatch.filter(material.names, of.only)
-    settings = {**about(backend), "explainers": explainers, "of": material.says, "clips": chosen}
-    name = "-".join(["eval", study.name, of.model, *([] if of.clips.isdecimal() else [Path(of.clips).name])])
+    weights = {"weights": f"random, seed {SEED}"} if bare else {}
+    settings = {**about(backend), **weights, "explainers": explainers, "of": material.says, "clips": chosen}
+    name = of.result(study.name)
     path = RESULTS / f"{name}.json"
     if not anew and path.exists() and json.loads(path.read_text())["settings"] == settings:
         print(f"{path.name}: there already")
@@ -80,6 +102,19 @@ def run(study: Study, of: Of, anew: bool) -> None:
              for row, of in found.items()]  # fmt: skip
     show(f"{study.asks} {of.model} ({backend.precision}) on {len(chosen)} of {material.says}", ["", *columns], lines)
     keep(name, {"settings": settings, "means": msgspec.to_builtins(found)})
+
+
+def drawn(name: str) -> TorchBackend:
+    """An architecture of rtx's, with weights drawn by lot, for 400 classes."""
+    bare = cards.card(name)
+    torch.manual_seed(SEED)
+    network = make(bare.architecture, CLASSES, bare.clip, bare.arguments)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "weights.safetensors"
+        save_file(network.state_dict(), file)
+        (Path(folder) / "labels.txt").write_text("\n".join(f"class {number}" for number in range(CLASSES)))
+        weights = cards.Weights(sha256(file), "drawn by lot")
+        return TorchBackend(msgspec.structs.replace(bare, home=folder, weights=weights), "cpu", "fp32")
 
 
 if __name__ == "__main__":

@@ -136,7 +136,8 @@ def _run(
             told(len(rows.known) / len(material.names))
     found = means(rows.known, study.middle)
     title = f"{backend.card.name} ({backend.precision}) on {material.says}; {bootstrap.SAYS}"
-    here = _Here(title, study, found, len(rows.known), backend.card.arch, f"{backend.card.name} on {material.says}")
+    of = f"{backend.card.name} on {material.says}"
+    here = _Here(title, study, found, len(rows.known), backend.card.architecture, of)
     here.show()
     said = {"title": title, "caption": here.caption, "means": msgspec.to_builtins(found)}
     rows.finish(said, here.page)
@@ -201,7 +202,7 @@ class _Here(NamedTuple):
     found: Means
     clips: int
     arch: str
-    """Of the network: papers name kinds."""
+    """The network's architecture: papers name kinds."""
     of: str
     """Network and clips, in words."""
 
@@ -232,16 +233,17 @@ class _Here(NamedTuple):
     def page(self) -> str:
         """The same as HTML, with intervals."""
         from rtx.evaluate import papers
+        from rtx.evaluate.bootstrap import said
         from rtx.show.document import page
 
         lines = [
-            [row, *(_said(of.get(column), self.clips) for column in self._columns)] for row, of in self.found.items()
+            [row, *(said(of.get(column), self.clips) for column in self._columns)] for row, of in self.found.items()
         ]
         body = f"<h1>{quoted(self.study.asks)}</h1><p>{quoted(self.title)}</p><p>{quoted(self.caption)}</p>"
         body += _html(["", *self._columns], lines)
         for paper in papers.tables(self.study.name):
-            said = f"Paper: {paper.of}. Here: {self.of}, with intervals of 95 %."
-            body += f"<h2>{quoted(paper.title)}</h2><p>{quoted(said)}</p>{_html(*self._beside(paper))}"
+            about = f"Paper: {paper.of}. Here: {self.of}, with intervals of 95 %."
+            body += f"<h2>{quoted(paper.title)}</h2><p>{quoted(about)}</p>{_html(*self._beside(paper))}"
         return page(f"rtx eval {self.study.name}", body)
 
     @property
@@ -255,7 +257,7 @@ class _Here(NamedTuple):
 
     def _beside(self, paper: PaperTable) -> tuple[list[str], list[list[str]]]:
         """A paper's table, each of its cells beside what was found here, where that is asked here, too."""
-        from rtx.evaluate.papers import measured
+        from rtx.evaluate.papers import told
 
         head = [""]
         for column, same in paper.columns.items():
@@ -263,15 +265,10 @@ class _Here(NamedTuple):
         lines = []
         for name, row in paper.rows.items():
             line = [name]
-            for (column, same), said in zip(paper.columns.items(), row.said, strict=True):
-                line.append(said)
-                if not same:
-                    continue
-                found = measured(paper, row, column, self.found, self.arch)
-                if found is not None:
-                    low, mean, high = map(paper.here, (found.low, found.mean, found.high))
-                    found = found._replace(low=low, mean=mean, high=high)
-                line.append(_said(found, self.clips, paper.unit) or "-")
+            for (column, same), theirs in zip(paper.columns.items(), row.said, strict=True):
+                line.append(theirs)
+                if same:
+                    line.append(told(paper, row, column, self.found, self.arch, self.clips))
             lines.append(line)
         return head, lines
 
@@ -283,17 +280,10 @@ def _html(head: list[str], lines: list[list[str]]) -> str:
 
 
 def _cells(of: Told) -> list[str]:
+    from rtx.evaluate.bootstrap import said
+
     chance = "" if of.chance is None else f"{of.chance.mean:.2f}"
-    return [of.explainer, of.region, _said(of.hit), chance, _said(of.ratio), _said(of.iou)]
-
-
-def _said(of: Mean | None, clips: int = 0, unit: str = "") -> str:
-    """A mean with its interval; where it is of fewer than `clips`, of how many."""
-    if of is None:
-        return ""
-    digits = 1 if abs(of.mean) >= 100 else 2
-    fewer = f" of {of.n}" if of.n < clips else ""
-    return f"{of.mean:.{digits}f}{unit and f' {unit}'} ({of.low:.{digits}f} to {of.high:.{digits}f}){fewer}"
+    return [of.explainer, of.region, said(of.hit), chance, said(of.ratio), said(of.iou)]
 
 
 def _show(title: str, found: list[Told]) -> None:

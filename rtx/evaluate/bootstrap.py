@@ -34,3 +34,12 @@ def mean_of(values: Sequence[float], middle: Middle = np.mean) -> Mean | None:
     drawn = np.random.default_rng(SEED).integers(0, len(known), (DRAWS, len(known)))
     low, high = np.percentile(middle(known[drawn], axis=1), (2.5, 97.5))
     return Mean(float(middle(known)), float(low), float(high), len(known))
+
+
+def said(of: Mean | None, clips: int = 0, unit: str = "") -> str:
+    """A mean with its interval; where it is of fewer than `clips`, of how many."""
+    if of is None:
+        return ""
+    digits = 1 if abs(of.mean) >= 100 else 2
+    fewer = f" of {of.n}" if of.n < clips else ""
+    return f"{of.mean:.{digits}f}{unit and f' {unit}'} ({of.low:.{digits}f} to {of.high:.{digits}f}){fewer}"

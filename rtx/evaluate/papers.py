@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from rtx.evaluate.bootstrap import Mean
+from rtx.evaluate.bootstrap import Mean, said
 from rtx.evaluate.study import Means
 
 
@@ -20,7 +20,7 @@ class PaperRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The study's row that is the same; empty: none."""
     said: tuple[str, ...]
     """As printed, a cell a column."""
-    model: str = ""
+    architecture: str = ""
     """Of which network it speaks, where the table's rows are networks."""
 
 
@@ -53,9 +53,18 @@ def tables(study: str) -> tuple[PaperTable, ...]:
     return tuple(of for of in msgspec.convert(tomllib.loads(text), _Papers).table if of.study == study)
 
 
-def measured(table: PaperTable, row: PaperRow, column: str, found: Means, model: str) -> Mean | None:
+def told(table: PaperTable, row: PaperRow, column: str, found: Means, architecture: str, clips: int) -> str:
+    """In words, in the paper's unit, with an interval; of fewer than all clips, of how many. "-": nothing was."""
+    of = measured(table, row, column, found, architecture)
+    if of is None:
+        return "-"
+    mean, low, high = map(table.here, (of.mean, of.low, of.high))
+    return said(Mean(mean, low, high, of.n), clips, table.unit)
+
+
+def measured(table: PaperTable, row: PaperRow, column: str, found: Means, architecture: str) -> Mean | None:
     """What was found here in the place of one of the paper's cells."""
-    if row.model and row.model != model:
+    if row.architecture and row.architecture != architecture:
         return None
     one, _, other = row.ours.partition(" and ")
     here = found.get(row.ours) or found.get(f"{other} and {one}") or {}

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from rtx import load
 from rtx.cli import app, main
-from rtx.cli.evaluate import _Here, _number, _said
+from rtx.cli.evaluate import _Here, _number
 from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate import agreement, faithful, localise, motion, overhead, papers, sanity
 from rtx.evaluate.agreement import FLOW
-from rtx.evaluate.bootstrap import Mean
+from rtx.evaluate.bootstrap import Mean, said
 from rtx.evaluate.examples import box_around, examples_of, plain
 from rtx.evaluate.studies import STUDIES
 from rtx.evaluate.study import NEED_LINEAR, Example, Maps, Row, Values, maps, means
@@ -191,7 +191,7 @@ def test_what_papers_tables_are_compared_with_is_measured(
         assert {column for column in table.columns.values() if column} <= columns, table.title
         for label, row in table.rows.items():
             assert len(row.said) == len(table.columns), label
-            there = [papers.measured(table, row, column, found, row.model) for column in table.columns]
+            there = [papers.measured(table, row, column, found, row.architecture) for column in table.columns]
             assert any(of is not None for of in there), (table.title, label, row.ours)
 
 
@@ -274,8 +274,8 @@ def test_what_a_run_of_other_settings_left_is_not_lost(tmp_path: Path):
 
 def test_what_is_known_of_fewer_clips_says_of_how_many():
     known = Mean(0.5, 0.4, 0.6, 3)
-    assert _said(known, clips=3) == "0.50 (0.40 to 0.60)"
-    assert _said(known, clips=5, unit="%") == "0.50 % (0.40 to 0.60) of 3"
+    assert said(known, clips=3) == "0.50 (0.40 to 0.60)"
+    assert said(known, clips=5, unit="%") == "0.50 % (0.40 to 0.60) of 3"
     assert _number(known, clips=5) == "0.50 of 3"
 
 
