@@ -114,6 +114,8 @@ MISTAKES = {
     "explain a stream without slashes": (["explain", f"rtsp:u:{PASSWORD}@h/x"], "'rtsp:...' is none, use rtx run"),
     "explain a pattern": (["explain", "synthetic:?fps=9"], "use rtx run"),
     "explain on no device": (["explain", "x.mp4", "--device", "tpu"], "device 'tpu'.*auto, cpu, cuda"),
+    "unknown precision": (["run", SMALL, "--precision", "fp8"], "precision 'fp8'.*auto, bf16, fp16, fp32"),
+    "explain in a precision that is none": (["explain", "x.mp4", "--precision", "int8"], "precision 'int8'"),
     "explain all of it and one clip": (["explain", "x.mp4", "--whole", "--at", "3"], "--whole.*--at.*leave one out"),
     "explain one clip every second": (["explain", "x.mp4", "--every", "1"], "--every is for --whole"),
     "explain all of what has no end": (["explain", "scene:hall", "--whole"], "'scene:hall' has no end: --at"),
@@ -368,6 +370,14 @@ def test_an_explanation_for_machines(clips: Path):
     assert about["top"][0]["label"] == "arm wrestling" == about["target"]
     assert about["top"][0]["p"] == max(top["p"] for top in about["top"])
     assert len(about["map"]["shape"]) == 3
+
+
+def test_a_precision_is_as_it_was_asked_for_or_refused():
+    done = CliRunner().invoke(app, ["explain", "scene:hall", "--device", "cpu", "--precision", "fp16"])
+    assert isinstance(done.exception, UserError)
+    assert "precision 'fp16' needs a GPU" in str(done.exception)
+    about = json.loads(rtx("explain", "scene:hall", "--model", "figures", "--precision", "fp32", "--json"))
+    assert about["precision"] == "fp32"
 
 
 @pytest.mark.usefixtures("weights")

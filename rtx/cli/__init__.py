@@ -21,7 +21,7 @@ from rtx.cli.evaluate import evaluate
 from rtx.cli.events import events
 from rtx.cli.explain import explain
 from rtx.cli.models import models
-from rtx.cli.options import Backend, Device, Explainer, Layer, ModelName, Target, settings_of
+from rtx.cli.options import Backend, Device, Explainer, Layer, ModelName, Precision, Target, settings_of
 from rtx.cli.terminal import console
 from rtx.config import Pipeline, of_sources, read
 from rtx.errors import UserError, unknown
@@ -90,6 +90,7 @@ def run(
     target: Target = None,
     device: Device = None,
     backend: Backend = None,
+    precision: Precision = None,
     show: Annotated[
         str | None, typer.Option(help="Any of page, window, file:OUT.mp4, none; separated by commas.")
     ] = None,
@@ -99,7 +100,7 @@ def run(
     changes: Changes = None,
 ) -> None:
     """Explain live: capture, engine and display as processes of their own."""
-    settings = settings_of(changes, model, layer, explainer, target, device, backend)
+    settings = settings_of(changes, model, layer, explainer, target, device, backend, precision)
     if show is not None:
         settings.append(f"show.sinks={json.dumps([sink.strip() for sink in show.split(',')])}")
     if log not in ("text", "json"):

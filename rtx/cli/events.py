@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rtx.cli.options import Backend, Device, Layer, ModelName, Target, settings_of
+from rtx.cli.options import Backend, Device, Layer, ModelName, Precision, Target, settings_of
 from rtx.cli.terminal import bars, console
 from rtx.config import of_sources
 from rtx.errors import UserError
@@ -74,14 +74,14 @@ def explain_event(
     number: int,
     explainer: Annotated[str, typer.Option(help="As in [bold]rtx run[/], with its steps.")],
     target: Target = None, model: ModelName = None, layer: Layer = None, device: Device = None, backend: Backend = None,
-    folder: FolderOption = None,
+    precision: Precision = None, folder: FolderOption = None,
 ) -> None:  # fmt: skip
     """The clip again by another explainer; the page's replay offers it then."""
     from rtx.preflight import check_worker
 
     with _store(folder) as store:
         event = store.event(number)
-    settings = settings_of(None, model or event.model, layer, explainer, target, device, backend)
+    settings = settings_of(None, model or event.model, layer, explainer, target, device, backend, precision)
     worker = of_sources([str(event.clip / PLAIN)], [*settings, "worker.continual=false"]).worker
     check_worker(worker, Console(stderr=True))
     from rtx.events.again import explain_again

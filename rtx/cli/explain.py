@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rtx.cli.options import Backend, Device, Layer, ModelName, Target, settings_of
+from rtx.cli.options import Backend, Device, Layer, ModelName, Precision, Target, settings_of
 from rtx.cli.terminal import Begin, bars, console
 from rtx.clock import NS_PER_S
 from rtx.config import Worker, of_sources
@@ -58,6 +58,7 @@ def explain(
     target: Target = None,
     device: Device = None,
     backend: Backend = None,
+    precision: Precision = None,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -98,7 +99,7 @@ def explain(
         raise UserError("--format is for a folder; of a file, -o OUT.html says what to write")
     if folder is None:
         check_all(outputs, file)
-    settings = settings_of(None, model, layer, None, target, device, backend)
+    settings = settings_of(None, model, layer, None, target, device, backend, precision)
     worker = of_sources([file], [*settings, "worker.continual=false"]).worker
     explainers = explainer or [worker.explainer]
     for name in explainers:
@@ -194,8 +195,8 @@ class _Work:
         files = videos(folder, outputs[0])
         settings = {
             "model": self._worker.model, "layer": self._worker.layer, "explainers": self._explainers,
-            "target": self._worker.target, "backend": self._worker.backend, "at": self._at, "whole": self._whole,
-            "every": self._every, "display": self._display,
+            "target": self._worker.target, "backend": self._worker.backend, "precision": self._worker.precision,
+            "at": self._at, "whole": self._whole, "every": self._every, "display": self._display,
         }  # fmt: skip
         failed = 0
         with (

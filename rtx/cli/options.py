@@ -27,15 +27,19 @@ Backend = Annotated[
     str | None,
     typer.Option(help="torch, compile, graphs, onnx or openvino."),
 ]
+Precision = Annotated[
+    str | None, typer.Option(help="auto, fp32, bf16 or fp16. [dim](default: the quickest that the device has)[/]")
+]
 
 
 def settings_of(
     changes: list[str] | None, model: str | None, layer: str | None, explainer: str | None, target: str | None,
-    device: str | None, backend: str | None,
+    device: str | None, backend: str | None, precision: str | None,
 ) -> list[str]:  # fmt: skip
     """Options that have a name of their own, as `--set` would say them."""
     given = {
         "model": model, "layer": layer, "explainer": explainer, "target": target, "device": device, "backend": backend,
+        "precision": precision,
     }  # fmt: skip
     named = [f"worker.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     return [*(changes or []), *named]
