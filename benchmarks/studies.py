@@ -1,8 +1,8 @@
 """What `rtx eval` says of rtx's networks, kept with the results: `python -m benchmarks.studies [STUDY...]`.
 
-A result that is there for the same weights, clips and explainers is left as it is, so that a run that was broken off
-goes on; `--anew` measures all again. Films lie beside the project and are no part of it; without them their rows are
-left out.
+A result that is there for the same weights, clips and explainers is left as it is, and one that was broken off goes on
+at the next clip; `--anew` measures all again. Films lie beside the project and are no part of it; without them their
+rows are left out.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import rtx
 from benchmarks.record import RESULTS, keep, show
 from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.examples import examples_of
+from rtx.evaluate.rows import Rows
 from rtx.evaluate.studies import STUDIES
-from rtx.evaluate.study import Study, about, means, measured
+from rtx.evaluate.study import Row, Study, about, means, measured
 from rtx.fetch import sha256
 from rtx.nets import cards
 from rtx.nets.zoo import make
@@ -36,7 +37,7 @@ class Of(NamedTuple):
 
     model: str
     clips: str
-    only: str = "*"
+    only: tuple[str, ...] = ("*",)
     """Of a folder's films, those that are called so."""
     explainers: tuple[str, ...] = ()
     """Where not the study's own are asked."""
@@ -50,10 +51,12 @@ class Of(NamedTuple):
 SEED, CLASSES = 0, 400
 """Of weights that are drawn by lot."""
 SCENES = "40"
-CLIPS = Of("i3d-k400", str(SHARED / "clips"))
-KNOWN = Of("i3d-k400", str(SHARED / "clips"), "*.mp4")
-"""Clips whose class is one of the network's, for what takes hundreds of passes a clip."""
-FIGHTS = Of("i3d-k400", str(SHARED / "data" / "fight"), "*00[1-4].mp4")
+FILMS = Of("i3d-k400", str(SHARED / "clips"), ("*.mp4", "*.avi", "flipping_pancake.mkv", "asl_book.mkv"))
+"""Each of another scene; the rest are of the one person who signs in `asl_book.mkv`."""
+KNOWN = Of("i3d-k400", str(SHARED / "clips"), ("*.mp4",))
+"""Three of which the network knows the class, for what takes hundreds of passes a clip."""
+FIGHTS = Of("i3d-k400", str(SHARED / "data" / "fight"), ("*00[1-8].mp4",))
+"""Eight fights and eight others, by surveillance cameras: many scenes, of which the network knows no class."""
 TWIN = Of("hall-twin", SCENES)
 NETWORKS = tuple(
     Of(name, KNOWN.clips, KNOWN.only, ("pyramid",))
@@ -61,8 +64,9 @@ NETWORKS = tuple(
 )
 """Those of Class Feature Pyramids, Table 1, with random weights: of what explaining costs they say as much."""
 ASKED: dict[str, tuple[Of, ...]] = {
-    "agreement": (Of("figures", SCENES), TWIN, CLIPS, FIGHTS), "motion": (Of("figures", SCENES), TWIN, CLIPS, FIGHTS),
-    "localise": (Of("figures", SCENES),), "overhead": (Of("figures", "10"), KNOWN, *NETWORKS),
+    "agreement": (Of("figures", SCENES), TWIN, FILMS, FIGHTS), "motion": (Of("figures", SCENES), TWIN, FILMS, FIGHTS),
+    "localise": (Of("figures", SCENES), TWIN, Of("hall-c3d", SCENES), Of("hall-resnet", SCENES)),
+    "overhead": (Of("figures", "10"), Of("hall-twin", "10"), KNOWN, *NETWORKS),
     "sanity": (Of("figures", "20"), KNOWN), "faithful": (Of("figures", "20"), KNOWN),
     "cheat": (Of("betrayed", "24"), Of("figures", "24"), Of("shuffled", "24")),
 }  # fmt: skip
@@ -88,20 +92,26 @@ def run(study: Study, of: Of, anew: bool) -> None:
     backend = drawn(of.model) if bare else rtx.load(of.model, device="cpu")
     explainers = list(of.explainers) or study.fitting(backend)
     material = examples_of(backend, of.clips, study.boxed, study.scene)
-    chosen = fnmatch.filter(material.names, of.only)
+    chosen = [name for name in material.names if any(fnmatch.fnmatch(name, only) for only in of.only)]
     weights = {"weights": f"random, seed {SEED}"} if bare else {}
-    settings = {**about(backend), **weights, "explainers": explainers, "of": material.says, "clips": chosen}
+    settings = {**about(backend), **weights, "version": study.version, "explainers": explainers, "of": material.says,
+                "clips": chosen}  # fmt: skip
     name = of.result(study.name)
     path = RESULTS / f"{name}.json"
-    if not anew and path.exists() and json.loads(path.read_text())["settings"] == settings:
+    if not anew and path.exists() and {"version": 1} | json.loads(path.read_text())["settings"] == settings:
         print(f"{path.name}: there already")
         return
-    found = means(measured(study, backend, explainers, material.load(chosen)), study.middle)
+    rows = Rows(path, settings, Row)
+    done = {row.name for row in rows.known}
+    for row in measured(study, backend, explainers, material.load([name for name in chosen if name not in done])):
+        rows.add(row)
+    found = means(rows.known, study.middle)
     columns = list(dict.fromkeys(column for row in found.values() for column in row))
     lines = [[row, *(mean and round(mean.mean, 3) for mean in (of.get(column) for column in columns))]
              for row, of in found.items()]  # fmt: skip
     show(f"{study.asks} {of.model} ({backend.precision}) on {len(chosen)} of {material.says}", ["", *columns], lines)
-    keep(name, {"settings": settings, "means": msgspec.to_builtins(found)})
+    keep(name, {"settings": settings, "means": msgspec.to_builtins(found), "clips": msgspec.to_builtins(rows.known)})
+    rows.done()
 
 
 def drawn(name: str) -> TorchBackend:

@@ -16,8 +16,9 @@ from scipy.stats import spearmanr
 
 import rtx
 from benchmarks.record import RESULTS, keep, show
+from rtx.evaluate.rows import Rows
 from rtx.evaluate.study import about, fitting
-from rtx.evaluate.truth import REGIONS, Told, rows, summary
+from rtx.evaluate.truth import REGIONS, Row, Told, rows, summary
 from rtx.explain.registry import DECLARED
 from rtx.nets import cards
 from rtx.scenes.actions import LABELS
@@ -54,12 +55,16 @@ def measure(model: str, clips: int, anew: bool) -> None:
     """All of its explainers, and on the honest network each with the selective step, too."""
     backend, path = rtx.load(model, device="cpu"), _path(model)
     settings = {**about(backend), "clips": clips}
-    if not anew and path.exists() and json.loads(path.read_text())["settings"] == settings:
-        print(f"{path.name}: there already")
-        return
     steps = ("", " | selective") if model == HONEST else ("",)
     chains = [f"{name}{step}" for name in fitting(backend, ALONE) for step in steps]
-    found = list(rows(backend, chains, range(clips)))
+    if not anew and path.exists() and _holds(json.loads(path.read_text()), settings, chains):
+        print(f"{path.name}: there already")
+        return
+    kept = Rows(path, {**settings, "explainers": chains}, Row)
+    done = {row.seed for row in kept.known}
+    for row in rows(backend, chains, [seed for seed in range(clips) if seed not in done]):
+        kept.add(row)
+    found = kept.known
     told = summary(found)
     by_action = {action: _acting(summary(found, action)) for action in LABELS[1:]}
     right = sum(of.right for of in found)
@@ -71,6 +76,13 @@ def measure(model: str, clips: int, anew: bool) -> None:
         "settings": settings, "right": right, "regions": REGIONS,
         "summary": msgspec.to_builtins(told), "acting_ratio_by_action": by_action,
     })  # fmt: skip
+    kept.done()
+
+
+def _holds(result: dict[str, Any], settings: dict[str, Any], chains: list[str]) -> bool:
+    """Is it of these settings, and of all these explainers?"""
+    told = {of["explainer"].partition(", ")[0] for of in result["summary"]}
+    return bool(result["settings"] == settings) and told == set(chains)
 
 
 def networks() -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from html import escape as quoted
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast, get_args
 
 import msgspec
 import typer
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rtx.engine.torch_backend import TorchBackend
     from rtx.evaluate.bootstrap import Mean
     from rtx.evaluate.papers import PaperTable
+    from rtx.evaluate.rows import Rows
     from rtx.evaluate.study import Means, Study
     from rtx.evaluate.truth import Told
 
@@ -39,7 +40,6 @@ Explainers = Annotated[list[str] | None, typer.Option(help="May be given several
 Report = Annotated[
     Path | None, typer.Option(metavar="FILE.json|FILE.html", help="Write all of it; one that was broken off goes on.")
 ]
-Kept = TypeVar("Kept", bound=msgspec.Struct)
 
 
 @evaluate.command("truth")
@@ -54,6 +54,7 @@ def truth(
     _check(report)
     from rtx.evaluate import bootstrap
     from rtx.evaluate import truth as measured
+    from rtx.evaluate.rows import Rows
     from rtx.evaluate.study import about, fitting
     from rtx.explain.chain import chain_for
     from rtx.explain.registry import DECLARED
@@ -62,7 +63,8 @@ def truth(
     alone = fitting(backend, (name for name, of in DECLARED.items() if not of.is_step))
     chains = explainer or [f"{name}{step}" for name in alone for step in ("", " | selective")]
     names = [str(chain_for(name, None, backend.labels)[0]) for name in chains]
-    rows = _Rows(report, {**about(backend), "explainers": names, "clips": clips}, measured.Row)
+    settings = {**about(backend), "explainers": names, "clips": clips}
+    rows = Rows(report, settings, measured.Row)
     done = {row.seed for row in rows.known}
     with bars() as begin, begin(f"{clips} clips") as told:
         for row in measured.rows(backend, chains, [seed for seed in range(clips) if seed not in done]):
@@ -72,7 +74,8 @@ def truth(
     right = sum(row.right for row in rows.known)
     title = f"{backend.card.name} on {clips} held-out scenes, {right} named rightly; {bootstrap.SAYS}"
     _show(title, found)
-    rows.finish({"title": title, "summary": msgspec.to_builtins(found)}, lambda: _page(title, found))
+    said = {"title": title, "summary": msgspec.to_builtins(found), "clips": msgspec.to_builtins(rows.known)}
+    _finish(report, rows, {"settings": settings, **said}, lambda: _page(title, found))
 
 
 def _loaded(model: str, device: str) -> TorchBackend:
@@ -118,7 +121,8 @@ def _run(
 ) -> None:  # fmt: skip
     from rtx.evaluate import bootstrap
     from rtx.evaluate.examples import examples_of
-    from rtx.evaluate.study import Row, about, means
+    from rtx.evaluate.rows import Rows
+    from rtx.evaluate.study import Row, about, means, measured
     from rtx.explain.chain import chain_for
 
     backend = _loaded(model, device)
@@ -128,11 +132,12 @@ def _run(
     material = examples_of(backend, clips, study.boxed, study.scene)
     settings = {"study": study.name, **about(backend), "explainers": list(explainers), "of": material.says,
                 "clips": list(material.names)}  # fmt: skip
-    rows = _Rows(report, settings, Row)
+    rows = Rows(report, settings, Row)
     done = {row.name for row in rows.known}
     with bars() as begin, begin(f"{len(material.names)} clips") as told:
-        for example in material.load([name for name in material.names if name not in done]):
-            rows.add(Row(example.name, study.measure(backend, explainers, example)))
+        left = material.load([name for name in material.names if name not in done])
+        for row in measured(study, backend, explainers, left):
+            rows.add(row)
             told(len(rows.known) / len(material.names))
     found = means(rows.known, study.middle)
     title = f"{backend.card.name} ({backend.precision}) on {material.says}; {bootstrap.SAYS}"
@@ -140,58 +145,20 @@ def _run(
     here = _Here(title, study, found, len(rows.known), backend.card.architecture, of)
     here.show()
     said = {"title": title, "caption": here.caption, "means": msgspec.to_builtins(found)}
-    rows.finish(said, here.page)
+    _finish(report, rows, {"settings": settings, **said, "clips": msgspec.to_builtins(rows.known)}, here.page)
 
 
-class _Rows(Generic[Kept]):
-    """What is known of each clip; with a report, on disk as soon as it is known, so that another run goes on."""
-
-    def __init__(self, report: Path | None, settings: dict[str, Any], kind: type[Kept]):
-        self._report, self._settings = report, settings
-        self.known: list[Kept] = []
-        self._part = None if report is None else report.with_name(f".{report.name}.part")
-        if self._part is None:
-            return
-        try:
-            lines = self._part.read_bytes().split(b"\n")[:-1] if self._part.exists() else []
-            if lines and msgspec.json.decode(lines[0]) != settings:
-                raise UserError(
-                    f"{str(self._part)!r} is what a run of other settings left when it was broken off; "
-                    "remove it, or name another --report"
-                )
-            if lines:
-                self.known = [msgspec.json.decode(line, type=kind) for line in lines[1:]]
-            self._write(b"\n".join(msgspec.json.encode(of) for of in (settings, *self.known)) + b"\n", "wb")
-        except msgspec.DecodeError as error:
-            raise UserError(
-                f"{str(self._part)!r}, what a broken off run left, cannot be read: {error}; remove it"
-            ) from None
-
-    def add(self, row: Kept) -> None:
-        self.known.append(row)
-        if self._part is not None:
-            self._write(msgspec.json.encode(row) + b"\n", "ab")
-
-    def finish(self, found: dict[str, Any], page: Callable[[], str]) -> None:
-        """The report, if one is wanted, takes the place of what was kept meanwhile."""
-        if self._report is None or self._part is None:
-            return
-        plain = {"settings": self._settings, **found, "clips": msgspec.to_builtins(self.known)}
-        text = page() if self._report.suffix == ".html" else json.dumps(plain, indent=1) + "\n"
-        try:
-            self._report.write_text(text, encoding="utf-8")
-            self._part.unlink()
-        except OSError as error:
-            raise UserError(f"cannot write {str(self._report)!r}: {error.strerror}") from None
-        console.print(f"written: {escape(str(self._report))}")
-
-    def _write(self, data: bytes, mode: str) -> None:
-        assert self._part is not None
-        try:
-            with self._part.open(mode) as file:
-                file.write(data)
-        except OSError as error:
-            raise UserError(f"cannot write {str(self._part)!r}: {error.strerror}") from None
+def _finish(report: Path | None, rows: Rows[Any], found: dict[str, Any], page: Callable[[], str]) -> None:
+    """The report, if one is wanted, takes the place of what was kept meanwhile."""
+    if report is None:
+        return
+    text = page() if report.suffix == ".html" else json.dumps(found, indent=1) + "\n"
+    try:
+        report.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {str(report)!r}: {error.strerror}") from None
+    rows.done()
+    console.print(f"written: {escape(str(report))}")
 
 
 class _Here(NamedTuple):

@@ -36,10 +36,18 @@ def mean_of(values: Sequence[float], middle: Middle = np.mean) -> Mean | None:
     return Mean(float(middle(known)), float(low), float(high), len(known))
 
 
+FEW = 8
+"""Of fewer values no interval is told: drawn anew, they only ever say what they are."""
+DIGITS = {"s": 4}
+"""Behind the point, by unit, where two are too few."""
+
+
 def said(of: Mean | None, clips: int = 0, unit: str = "") -> str:
-    """A mean with its interval; where it is of fewer than `clips`, of how many."""
+    """A mean with its interval; where it is of fewer than `clips`, or of `FEW`, of how many."""
     if of is None:
         return ""
-    digits = 1 if abs(of.mean) >= 100 else 2
-    fewer = f" of {of.n}" if of.n < clips else ""
-    return f"{of.mean:.{digits}f}{unit and f' {unit}'} ({of.low:.{digits}f} to {of.high:.{digits}f}){fewer}"
+    digits = DIGITS.get(unit, 1 if abs(of.mean) >= 100 else 2)
+    mean = f"{of.mean:.{digits}f}{unit and f' {unit}'}"
+    if of.n < FEW:
+        return f"{mean} of {of.n}"
+    return f"{mean} ({of.low:.{digits}f} to {of.high:.{digits}f}){f' of {of.n}' if of.n < clips else ''}"

@@ -18,14 +18,15 @@ LEAST = 0.5
 def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:
     found = maps(backend, [f"{name}{step}" for name in explainers for step in ("", " | selective")], example.frames)
     flow = torch.from_numpy(of_clip(example.frames))[None].to(found.forward.clip.device)
-    moving = known((flow.norm(dim=-1) > LEAST).double().mean())
+    moving = (flow.norm(dim=-1) > LEAST).double().mean()
     values: Values = {}
     for name in explainers:
         whole, chosen = found.relevance[name][None], found.relevance[f"{name} | selective"][None]
+        plain, selective = (motion_precision(of, flow, LEAST) for of in (whole, chosen))
         kept = selectivity(chosen, whole)
         values[name] = {
-            "precision": known(motion_precision(whole, flow, LEAST)), "chance": moving,
-            "precision, selective": known(motion_precision(chosen, flow, LEAST)),
+            "precision": known(plain), "chance": known(moving), "over chance": known(plain - moving),
+            "precision, selective": known(selective), "gain": known(selective - plain),
             "voxels kept": known(kept.voxels), "relevance kept": known(kept.relevance),
         }  # fmt: skip
     return values
@@ -36,5 +37,7 @@ MOTION = Study(
     ("ksigma", "cam", "dtd", "grad_cam", "guided_backprop", "guided_grad_cam"),
     measure,
     f"precision: of the voxels above the map's mean, the share that moves by more than {LEAST} pixels a sample (DIS); "
-    "chance: the share of all voxels that do. kept: what the selective step leaves.",
+    "chance: the share of all voxels that do. gain: of the selective step, clip by clip. kept: what that step leaves "
+    "of the voxels above the map's mean, and of their relevance.",
+    version=2,
 )

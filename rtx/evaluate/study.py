@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -72,6 +72,8 @@ class Study(NamedTuple):
     """What it is measured on, where nothing else will do."""
     middle: Middle = np.mean
     """What stands for many clips: their mean, or their median."""
+    version: int = 1
+    """Of what it measures, and how: results of another are measured anew."""
 
     @property
     def asks(self) -> str:
@@ -103,9 +105,11 @@ Means = dict[str, dict[str, Mean | None]]
 """By row and column, over clips."""
 
 
-def measured(study: Study, backend: TorchBackend, explainers: Sequence[str], examples: Iterable[Example]) -> list[Row]:
+def measured(
+    study: Study, backend: TorchBackend, explainers: Sequence[str], examples: Iterable[Example]
+) -> Iterator[Row]:  # fmt: skip
     """All clips, one after another."""
-    return [Row(of.name, study.measure(backend, explainers, of)) for of in examples]
+    return (Row(of.name, study.measure(backend, explainers, of)) for of in examples)
 
 
 def means(rows: Sequence[Row], middle: Middle = np.mean) -> Means:

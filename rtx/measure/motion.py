@@ -21,15 +21,19 @@ def motion_precision(relevance: Tensor, flow: Tensor, least: float = 0.0) -> Ten
 
 
 class Selectivity(NamedTuple):
-    """What a selective map keeps, N each in 0..1; NaN where there was nothing."""
+    """What a selective map keeps of what was relevant, N each in 0..1; NaN where nothing was."""
 
     voxels: Tensor
-    """Of the positive voxels."""
+    """Of the voxels."""
     relevance: Tensor
-    """Of the positive relevance."""
+    """Of their relevance above the mean."""
 
 
 def selectivity(selective: Tensor, whole: Tensor) -> Selectivity:
-    """A map N T H W after the selective step against the one before it (4.3.2, Table 3)."""
-    kept, before = (of.flatten(1).double().clamp(min=0) for of in (selective, whole))
+    """A map N T H W after the selective step against the one before it (4.3.2, Table 3).
+
+    Relevant is what lies above the mean of the whole map, as in `motion_precision`.
+    """
+    before = centred(whole).flatten(1).clamp(min=0)
+    kept = before * (selective.flatten(1) != 0)
     return Selectivity((kept > 0).sum(dim=1) / (before > 0).sum(dim=1), kept.sum(dim=1) / before.sum(dim=1))

@@ -166,7 +166,7 @@ def test_overhead_is_told_with_and_without_the_selective_step(
 
     monkeypatch.setattr(overhead, "overhead", turns_of)
     assert overhead.measure(figures, ["cam"], example) == {"cam": {
-        "classify, ms": 100, "explain, ms": 1, "ratio": 1.02, "selective too, ms": 11, "ratio with selective": 1.11,
+        "classify, ms": 100, "explain, ms": 1, "both, ms": 101, "ratio": 1.02, "selective too, ms": 11, "ratio with selective": 1.11,
     }}  # fmt: skip
 
 
@@ -201,7 +201,7 @@ def test_a_column_that_is_not_measured_here_is_the_papers_alone():
     (table,) = [of for of in papers.tables("overhead") if "Pyramids" in of.title]
     head, lines = here._beside(table)
     assert head == ["", "GFLOPS", "back-step: paper", "here", "# layers", "θ"]
-    assert lines[1] == ["I3D", "55.79", "23.21 ms", "3.00 ms (3.00 to 3.00)", "1 + mixed5c", "0.65"]
+    assert lines[1] == ["I3D", "55.79", "23.21 ms", "3.00 ms of 1", "1 + mixed5c", "0.65"]
     assert lines[0][3] == "-"
     assert all(len(line) == len(head) for line in lines)
 
@@ -273,10 +273,15 @@ def test_what_a_run_of_other_settings_left_is_not_lost(tmp_path: Path):
 
 
 def test_what_is_known_of_fewer_clips_says_of_how_many():
-    known = Mean(0.5, 0.4, 0.6, 3)
-    assert said(known, clips=3) == "0.50 (0.40 to 0.60)"
-    assert said(known, clips=5, unit="%") == "0.50 % (0.40 to 0.60) of 3"
-    assert _number(known, clips=5) == "0.50 of 3"
+    known = Mean(0.5, 0.4, 0.6, 8)
+    assert said(known, clips=8) == "0.50 (0.40 to 0.60)"
+    assert said(known, clips=9, unit="%") == "0.50 % (0.40 to 0.60) of 8"
+    assert said(known, unit="s") == "0.5000 s (0.4000 to 0.6000)", "as the paper prints it"
+    assert _number(known, clips=9) == "0.50 of 8"
+
+
+def test_an_interval_is_told_of_no_fewer_than_eight():
+    assert said(Mean(0.5, 0.4, 0.6, 7), clips=7) == "0.50 of 7"
 
 
 def test_what_is_measured_here_stands_in_the_papers_unit():

@@ -144,17 +144,19 @@ def test_selectivity_as_it_is_defined():
     kept = torch.where(torch.from_numpy(np.random.default_rng(10).random(SHAPE)) < 0.3, whole, 0)
     found = selectivity(kept, whole)
     for i in range(len(whole)):
-        before = [value for value in whole[i].flatten().tolist() if value > 0]
-        after = [value for value in kept[i].flatten().tolist() if value > 0]
-        assert float(found.voxels[i]) == pytest.approx(len(after) / len(before))
-        assert float(found.relevance[i]) == pytest.approx(sum(after) / sum(before))
+        voxels = whole[i].flatten().tolist()
+        mean = math.fsum(voxels) / len(voxels)
+        relevant = {at: value - mean for at, value in enumerate(voxels) if value > mean}
+        left = [relevant[at] for at, value in enumerate(kept[i].flatten().tolist()) if value and at in relevant]
+        assert float(found.voxels[i]) == pytest.approx(len(left) / len(relevant))
+        assert float(found.relevance[i]) == pytest.approx(sum(left) / sum(relevant.values()))
 
 
 def test_selectivity_by_hand():
-    whole = torch.tensor([[[[4.0, 2.0, 1.0, 1.0, -5.0]]], [[[0.0, 0.0, 0.0, 0.0, 0.0]]]])
-    kept = torch.tensor([[[[4.0, 0.0, 1.0, 0.0, -5.0]]], [[[0.0, 0.0, 0.0, 0.0, 0.0]]]])
+    whole = torch.tensor([[[[5.0, 3.0, 3.0, 2.0, -3.0]]], [[[1.0, 1.0, 1.0, 1.0, 1.0]]]])
+    kept = torch.tensor([[[[5.0, 0.0, 0.0, 2.0, -3.0]]], [[[1.0, 1.0, 0.0, 0.0, 0.0]]]])
     found = selectivity(kept, whole)
-    assert (found.voxels[0], found.relevance[0]) == (0.5, 5 / 8)
+    assert (found.voxels[0], found.relevance[0]) == (1 / 3, 3 / 5), "the mean is 2: three voxels lie above it"
     assert found.voxels.isnan().tolist() == found.relevance.isnan().tolist() == [False, True]
-    assert selectivity(whole[:1], whole[:1]) == (1.0, 1.0)
+    assert selectivity(whole[:1], whole[:1]) == (1.0, 1.0), "nothing is taken away"
     assert selectivity(0 * whole[:1], whole[:1]) == (0.0, 0.0)
