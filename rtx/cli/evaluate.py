@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 evaluate = typer.Typer(help="How far heatmaps can be trusted.", no_args_is_help=True)
 CAPTION = (
-    "hit, chance, IoU: of the limbs that act. acting, body, distractor: the share of the relevance there over the "
-    "share of the area; 1 is chance."
+    "hit: the share of frames whose hottest place lies there; chance: that by lot. IoU: of it and where the map is "
+    "more than half way from its mean to its most. Relevance over area: the share of the positive relevance there over "
+    "the share of the area; 1 is chance."
 )
+SHORT = "hit, chance, IoU: of the limbs that act. acting, body, distractor: relevance over area."
 FEWER = "of N: of so many clips; of the others nothing can be said."
-HEAD = ("explainer", "region", "hottest place on it", "chance", "relevance over area", "IoU")
+HEAD = ("explainer", "region", "hit", "chance", "relevance over area", "IoU")
 
 DEVICES = get_args(DeviceName)
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -73,9 +75,9 @@ def truth(
     found = measured.summary(rows.known)
     right = sum(row.right for row in rows.known)
     title = f"{backend.card.name} on {clips} held-out scenes, {right} named rightly; {bootstrap.SAYS}"
-    _show(title, found)
+    _show(title, found, right)
     said = {"title": title, "summary": msgspec.to_builtins(found), "clips": msgspec.to_builtins(rows.known)}
-    _finish(report, rows, {"settings": settings, **said}, lambda: _page(title, found))
+    _finish(report, rows, {"settings": settings, **said}, lambda: _page(title, found, right))
 
 
 def _loaded(model: str, device: str) -> TorchBackend:
@@ -246,23 +248,30 @@ def _html(head: list[str], lines: list[list[str]]) -> str:
     return f"<table><tr>{top}</tr>{body}</table>"
 
 
-def _cells(of: Told) -> list[str]:
+def _cells(of: Told, clips: int) -> list[str]:
     from rtx.evaluate.bootstrap import said
 
     chance = "" if of.chance is None else f"{of.chance.mean:.2f}"
-    return [of.explainer, of.region, said(of.hit), chance, said(of.ratio), said(of.iou)]
+    return [of.explainer, of.region, said(of.hit, clips), chance, said(of.ratio, clips), said(of.iou, clips)]
 
 
-def _show(title: str, found: list[Told]) -> None:
+def _about(found: list[Told], clips: int) -> str:
+    """What columns mean; of fewer clips, where the region is not to be seen in all."""
+    fewer = any(of.hit is not None and of.hit.n < clips for of in found)
+    return f"{CAPTION} {FEWER}" if fewer else CAPTION
+
+
+def _show(title: str, found: list[Told], clips: int) -> None:
     """A row an explainer; intervals are in the report."""
-    table = Table(title=title, title_justify="left", box=None, caption=CAPTION, caption_justify="left")
+    caption = f"{SHORT} {_about(found, clips)}"
+    table = Table(title=title, title_justify="left", box=None, caption=caption, caption_justify="left")
     for name in ("explainer", "hit", "chance", "acting", "body", "distractor", "IoU"):
         table.add_column(name, justify="left" if name == "explainer" else "right", no_wrap=True)
     by = {(of.explainer, of.region): of for of in found}
     for name in dict.fromkeys(of.explainer for of in found):
         acting = by[name, "acting"]
         ratios = (by[name, region].ratio for region in ("acting", "body", "distractor"))
-        table.add_row(escape(name), *(_number(of) for of in (acting.hit, acting.chance, *ratios, acting.iou)))
+        table.add_row(escape(name), *(_number(of, clips) for of in (acting.hit, acting.chance, *ratios, acting.iou)))
     console.print(table)
 
 
@@ -272,8 +281,9 @@ def _number(of: Mean | None, clips: int = 0) -> str:
     return f"{of.mean:.2f} of {of.n}" if of.n < clips else f"{of.mean:.2f}"
 
 
-def _page(title: str, found: list[Told]) -> str:
+def _page(title: str, found: list[Told], clips: int) -> str:
     from rtx.show.document import page
 
-    table = _html(list(HEAD), [_cells(of) for of in found])
-    return page("rtx eval truth", f"<h1>Does the heat lie on who acts?</h1><p>{quoted(title)}</p>{table}")
+    said = f"<p>{quoted(title)}</p><p>{quoted(_about(found, clips))}</p>"
+    table = _html(list(HEAD), [_cells(of, clips) for of in found])
+    return page("rtx eval truth", f"<h1>Does the heat lie on who acts?</h1>{said}{table}")

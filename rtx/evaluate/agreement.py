@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from rtx.engine.torch_backend import TorchBackend
+from rtx.errors import UserError
 from rtx.evaluate.study import Example, Study, Values, known, maps
 from rtx.measure.similarity import agreement, centred, pcc, sim
 
@@ -14,7 +15,9 @@ FLOW = "flow: "
 
 
 def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:
-    """Each pair once; of a twin network, its RGB branch's, and beside them those of flow."""
+    """Each pair once; of a twin network, its RGB branch's, and beside them those of flow. UserError without a pair."""
+    if len(set(explainers)) < 2:
+        raise UserError("rtx eval agreement compares explainers: give --explainer at least two that differ")
     found = maps(backend, explainers, example.frames)
     values: Values = {f"{one} and {other}": {} for one, other in combinations(explainers, 2)}
     for branch, of in (("", found.relevance), (FLOW, found.beside)):

@@ -19,8 +19,8 @@ REGIONS = ("mat", "acting", "body")
 def kick_beside_mat(spec: Clip, seed: int) -> Film:
     """A kick beside a red mat."""
     cast = Cast.draw(seed, held_out=True, action=KICK)
-    whole = lay_mat(film(cast, 2 * spec.frames, 1000 / spec.stride_ms, spec.size, spec.size), cast)
-    return Film(whole.frames[-spec.frames :], whole.labels[-spec.frames :], whole.acts[-spec.frames :])
+    shot = film(cast, 2 * spec.frames, 1000 / spec.stride_ms, spec.size, spec.size)
+    return lay_mat(shot, cast).last(spec.frames)
 
 
 def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:

@@ -66,7 +66,7 @@ def _ucf101(folder: Path) -> DataSet | None:
     if listed is None:
         here = sorted(films.glob("*/v_*_g??_c??.avi"))
         return DataSet("UCF101", tuple(_film(films, of, of.parent.name) for of in here), "all that is there")
-    lines = (listed / "ucfTrainTestlist/testlist01.txt").read_text(encoding="utf-8").split()
+    lines = _text(listed / "ucfTrainTestlist/testlist01.txt").split()
     items = tuple(_film(films, films / line, line.split("/")[0]) for line in lines)
     return DataSet("UCF101", _there("UCF101", items), "testlist01")
 
@@ -125,12 +125,12 @@ def _strokes(folder: Path, said: Path) -> list[Item]:
     if film is None:
         raise UserError(f"TTStroke-21: {said} tells of a film {name!r} that does not lie beside it")
     try:
-        actions = ET.fromstring(said.read_text(encoding="utf-8"))
+        actions = ET.fromstring(_text(said))
     except ET.ParseError as error:
         raise UserError(f"TTStroke-21: {said} cannot be read: {error}") from None
     return [
         Item(f"{film.relative_to(folder)}#{of.get('begin')}", film, of.get("move"),
-             (int(of.get("begin", 0)), int(of.get("end", 0))))
+             (_number(said, "begin", of.get("begin")), _number(said, "end", of.get("end"))))
         for of in actions if of.tag == "action"
     ]  # fmt: skip
 
@@ -144,14 +144,14 @@ def _kinetics(folder: Path) -> DataSet | None:
     said = next((folder / of for of in lists if (folder / of).is_file()), None)
     if said is None:
         return None
-    with said.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(_text(said).splitlines()))
     if not rows or not {"label", "youtube_id", "time_start", "time_end"} <= set(rows[0]):
         return None
     here = {of.stem: of for of in sorted(folder.rglob("*")) if of.suffix.lower() in FILMS}
     items, missing = [], []
     for row in rows:
-        stem = f"{row['youtube_id']}_{int(float(row['time_start'])):06d}_{int(float(row['time_end'])):06d}"
+        begin, end = (_number(said, column, row[column]) for column in ("time_start", "time_end"))
+        stem = f"{row['youtube_id']}_{begin:06d}_{end:06d}"
         film = here.get(stem) or here.get(row["youtube_id"])
         if film is not None:
             items.append(_film(folder, film, row["label"]))
@@ -174,11 +174,27 @@ def _listed(lists: Sequence[Path], item: Callable[[str, str], Item]) -> list[Ite
     found = []
     for of in lists:
         label = of.name.removesuffix("_test_split1.txt")
-        for line in of.read_text(encoding="utf-8").splitlines():
+        for line in _text(of).splitlines():
             name, _, part = line.strip().rpartition(" ")
             if part == "2":
                 found.append(item(name.strip(), label))
     return found
+
+
+def _text(said: Path) -> str:
+    """A list of a data set. UserError."""
+    try:
+        return said.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{said} cannot be read: {error}") from None
+
+
+def _number(said: Path, name: str, value: str | None) -> int:
+    """What a list says of one film. UserError."""
+    try:
+        return int(float(value or ""))
+    except (ValueError, OverflowError):
+        raise UserError(f"{said} cannot be read: {name} is {value!r}, which is no number") from None
 
 
 def _there(name: str, items: tuple[Item, ...]) -> tuple[Item, ...]:

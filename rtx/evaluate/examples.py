@@ -68,8 +68,8 @@ def examples_of(backend: TorchBackend, wanted: str, boxed: bool = False, scene: 
 
 def shot_of(spec: Clip, seed: int) -> Film:
     """A clip of a held-out scene, long enough after it began."""
-    whole = film(Cast.draw(seed, held_out=True), 2 * spec.frames, 1000 / spec.stride_ms, spec.size, spec.size)
-    return Film(whole.frames[-spec.frames :], whole.labels[-spec.frames :], whole.acts[-spec.frames :])
+    cast = Cast.draw(seed, held_out=True)
+    return film(cast, 2 * spec.frames, 1000 / spec.stride_ms, spec.size, spec.size).last(spec.frames)
 
 
 def drawn(backend: TorchBackend, scene: Scene, names: Sequence[str]) -> Iterator[Example]:

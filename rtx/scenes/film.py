@@ -21,6 +21,10 @@ class Film(NamedTuple):
     acts: list[Act]
     """What the figure does in each frame."""
 
+    def last(self, frames: int) -> Film:
+        """So many at its end."""
+        return Film(self.frames[-frames:], self.labels[-frames:], self.acts[-frames:])
+
 
 def film(cast: Cast, frames: int, fps: float, height: int, width: int, begin_s: float = 0.0) -> Film:
     """So many frames of a cast at that rate."""

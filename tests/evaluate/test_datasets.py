@@ -125,6 +125,29 @@ def test_what_is_missing_is_named(laid_out: Callable[[Path], None], gone: str, s
         found_in(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("laid_out", "listed", "content", "said"),
+    [
+        (ucf101, "ucfTrainTestlist/testlist01.txt", b"\xff\xfe", "testlist01.txt cannot be read: .*utf-8"),
+        (hmdb51, "kick_test_split1.txt", b"\xff", "kick_test_split1.txt cannot be read"),
+        (kinetics, "annotations/val.csv", b"label,youtube_id,time_start,time_end\nyoga,abc,,9\n",
+         "val.csv cannot be read: time_start is '', which is no number"),
+        (kinetics, "annotations/val.csv", b"label,youtube_id,time_start,time_end\nyoga,abc\n",
+         "time_start is None, which is no number"),
+        (strokes, "Videos/game.xml", b'<video><action begin="a" end="2"/></video>', "game.xml .* begin is 'a'"),
+        (strokes, "Videos/game.xml", b'<video><action begin="1e999"/></video>', "begin is '1e999'"),
+        (strokes, "Videos/game.xml", b"<video><action", "game.xml cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_list_that_cannot_be_read_is_named(
+    laid_out: Callable[[Path], None], listed: str, content: bytes, said: str, tmp_path: Path
+):
+    laid_out(tmp_path)
+    (tmp_path / listed).write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        found_in(tmp_path)
+
+
 def test_a_folder_of_anything_else_is_none_of_them(figures: TorchBackend, tmp_path: Path):
     film(tmp_path / "a.avi")
     assert found_in(tmp_path) is None
