@@ -56,6 +56,7 @@ truth: $(VENV)/.tested
 	$(BIN)/python -m benchmarks.truth
 	$(BIN)/python -m benchmarks.studies
 	$(BIN)/python -m benchmarks.papers
+	$(BIN)/python -m benchmarks.tables
 
 clean:
 	rm -rf $(VENV) dist build

@@ -1,7 +1,6 @@
 """Explainers on the drawn hall, whose truth is known, by each network that learned it: what `rtx eval truth` says.
 
-`python -m benchmarks.truth [MODEL...]` measures networks of whose weights there are no results yet (`--anew`: all) and
-writes the table of networks in TRUTH.md from what is.
+`python -m benchmarks.truth [MODEL...]` measures networks of whose weights there are no results yet (`--anew`: all).
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ HONEST = "figures"
 CLIPS = {HONEST: 200, "betrayed": 40, "shuffled": 300, "hall-resnet": 40, "hall-c3d": 40, "hall-twin": 40}
 """Only clips that are named rightly are judged: `shuffled` names few."""
 ALONE = [name for name, of in DECLARED.items() if not of.is_step]
-TRUTH = Path(__file__).with_name("TRUTH.md")
-BEGIN, END = "<!-- networks: made by `python -m benchmarks.truth` -->", "<!-- /networks -->"
 
 
 def main() -> None:
@@ -41,10 +38,6 @@ def main() -> None:
             print(f"{model}: left out, `python -m rtx.learn.trials {model}` trains it")
         else:
             measure(model, CLIPS[model], chosen.anew)
-    text = TRUTH.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    TRUTH.write_text(f"{before}{BEGIN}\n{networks()}\n{END}{after}", encoding="utf-8")
 
 
 def _path(model: str) -> Path:

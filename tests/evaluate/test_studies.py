@@ -28,6 +28,7 @@ from rtx.evaluate.studies import STUDIES
 from rtx.evaluate.study import NEED_LINEAR, Example, Maps, Row, Values, maps, means
 from rtx.measure.boxes import Box
 from rtx.measure.overhead import Overhead, Work
+from rtx.measure.similarity import rank_correlation
 from rtx.nets.zoo import ARCHITECTURES
 
 
@@ -148,6 +149,28 @@ def test_randomising_begins_behind_and_what_does_not_see_a_layer_stays(figures: 
     assert behind is not None
     assert behind < 0.5, "it sees the head"
     assert all(map(torch.equal, before, figures.network.parameters())), "the network is as it was"
+
+
+def test_a_shuffled_head_turns_cam_round_where_the_weights_of_a_class_sum_below_zero(figures: TorchBackend):
+    """As those of `figures` do: what is left speaks against all that is strong. With a mean of zero, hardly so.
+
+    Over lots: a single one may fall either way.
+    """
+    weight = figures.network.linear
+    assert weight is not None
+    assert (weight.sum(dim=1) < 0).all()
+    lots = [torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(seed)) for seed in range(30)]
+    plain, centred = [], []
+    scenes = examples_of(figures, "6")
+    for scene in scenes.load(scenes.names):
+        forward = figures.forward(scene.frames[None], [None])
+        top, features = int(forward.logits[0].argmax()), forward.outcome.features[0].float()
+        shuffled = torch.stack([weight.flatten()[lot].view_as(weight)[top] for lot in lots])
+        was = torch.einsum("k,kthw->thw", weight[top], features).expand(len(lots), *features.shape[1:])
+        for found, of in ((plain, shuffled), (centred, shuffled - weight.mean())):
+            found.append(float(rank_correlation(was, torch.einsum("nk,kthw->nthw", of, features)).mean()))
+    assert np.mean(plain) < -0.2
+    assert abs(np.mean(centred)) < 0.1
 
 
 def test_a_foreign_network_is_not_randomised_stage_by_stage(example: Example):

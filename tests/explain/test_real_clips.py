@@ -126,3 +126,18 @@ def test_a_batch_of_three_is_three_clips(i3d: TorchBackend, clips: Path):
             alone = explain(parse(name), one).relevance[0]
             # Sums are rounded otherwise in a batch, and a cell that lies on a threshold may fall on either side of it.
             assert np.corrcoef(maps[i].flatten(), alone.flatten())[0, 1] > 0.9999, name
+
+
+def test_of_i3d_one_cell_is_the_strongest_whatever_is_shown(i3d: TorchBackend, clips: Path):
+    """TRUTH.md says what follows; a half of what K-sigma finds lies about it."""
+    shown = rtx.read_clip(clips / "hitting_baseball.mp4", "i3d-k400").clip.frames
+    for frames in (shown, np.full_like(shown, 120)):
+        strength = a_pass(i3d, frames).features[0].float().mean(dim=0)
+        assert np.unravel_index(int(strength.argmax()), strength.shape) == (3, 1, 6)
+        assert strength.max() > 20 * strength.median()
+    relevance = DECLARED["ksigma"].function(a_pass(i3d, shown))[0].clamp(min=0)
+    about = relevance[2:, :4, 4:]
+    assert about.numel() < relevance.numel() / 8
+    assert about.sum() / relevance.sum() > 0.4
+    weighed = DECLARED["cam"].function(a_pass(i3d, shown))[0].clamp(min=0)
+    assert weighed[2:, :4, 4:].sum() / weighed.sum() < 0.15

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 import rtx
+from benchmarks.record import RESULTS
 from rtx import resources
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate import cheat
 from rtx.evaluate.examples import examples_of
 from rtx.evaluate.study import Means, means, measured
+from rtx.evaluate.truth import Told
 from rtx.learn import figures, trials
+from rtx.nets.causal import Causal
 from rtx.scenes.actions import LABELS
 from rtx.scenes.film import film
 from rtx.scenes.mat import MAT
@@ -98,6 +102,33 @@ def test_explainers_that_ask_for_the_class_catch_the_one_that_cheats_and_not_the
         assert caught is not None
         assert clear is not None
         assert caught.mean > 2 > 1 > clear.mean, name
+        named = cheats[name]["named"]
+        assert named is not None
+        assert named.mean == 1, "by the mat, which lies there"
+
+
+def test_the_shuffled_ones_maps_are_no_better_than_chance_on_the_acting_limbs():
+    """The bounds that results are to land within, whenever they are made anew; those of the honest one beside them."""
+    shuffled, honest = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("truth-shuffled", "truth"))
+    assert shuffled["right"] <= 2.5 / len(LABELS) * shuffled["settings"]["clips"]
+    lows = [
+        {of.explainer: of.ratio.low for of in msgspec.convert(result["summary"], list[Told])
+         if of.region == "acting" and of.ratio is not None}
+        for result in (shuffled, honest)
+    ]  # fmt: skip
+    assert all(low <= 1 for low in lows[0].values())
+    assert [name for name in lows[0] if lows[1][name] <= 1] == []
+
+
+@pytest.mark.parametrize("name", ["betrayed", "shuffled"])
+def test_the_weights_are_those_that_were_measured_when_it_was_trained(name: str):
+    """On the first of the scenes."""
+    told = json.loads((FOLDERS[name] / "training.json").read_text())["held_out"]
+    network = rtx.load(name, device="cpu", threads=1).network
+    assert isinstance(network, Causal)
+    found = trials.cheats(network, 16)
+    assert found["right_without_mats"] == pytest.approx(told["right_without_mats"], abs=0.2)
+    assert found["others_called_kick_with_mat"] == pytest.approx(told["others_called_kick_with_mat"], abs=0.2)
 
 
 def test_a_network_that_knows_no_kick_is_refused(i3d: TorchBackend):
