@@ -9,7 +9,9 @@ import numpy as np
 
 DRAWS = 1000
 SEED = 0
-SAYS = f"95 % intervals over clips (bootstrap, {DRAWS} draws, seed {SEED})"
+FEW = 8
+"""Of fewer values no interval is told: drawn anew, they only ever say what they are."""
+SAYS = f"95 % intervals over clips, of {FEW} and more (bootstrap, {DRAWS} draws, seed {SEED})"
 
 
 class Mean(NamedTuple):
@@ -36,8 +38,6 @@ def mean_of(values: Sequence[float], middle: Middle = np.mean) -> Mean | None:
     return Mean(float(middle(known)), float(low), float(high), len(known))
 
 
-FEW = 8
-"""Of fewer values no interval is told: drawn anew, they only ever say what they are."""
 DIGITS = {"s": 4}
 """Behind the point, by unit, where two are too few."""
 
