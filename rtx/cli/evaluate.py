@@ -132,8 +132,8 @@ def _run(
     for name in explainers:
         chain_for(name, None, backend.labels)
     material = examples_of(backend, clips, study.boxed, study.scene)
-    settings = {"study": study.name, **about(backend), "explainers": list(explainers), "of": material.says,
-                "clips": list(material.names)}  # fmt: skip
+    settings = {"study": study.name, "version": study.version, **about(backend), "explainers": list(explainers),
+                "of": material.says, "clips": list(material.names)}  # fmt: skip
     rows = Rows(report, settings, Row)
     done = {row.name for row in rows.known}
     with bars() as begin, begin(f"{len(material.names)} clips") as told:

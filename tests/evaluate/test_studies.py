@@ -301,6 +301,32 @@ def test_a_run_that_ended_before_its_first_clip_leaves_nothing_behind(tmp_path: 
     assert done.exit_code == 0, done.output
 
 
+def test_rows_by_another_version_of_a_study_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    report = tmp_path / "a.json"
+    options = [
+        "eval",
+        "agreement",
+        "--explainer",
+        "cam",
+        "--explainer",
+        "ksigma",
+        "--clips",
+        "1",
+        "--report",
+        str(report),
+    ]
+    done = CliRunner().invoke(app, options)
+    assert done.exit_code == 0, done.output
+    whole = json.loads(report.read_text())
+    row = json.dumps(whole["clips"][0])
+    (tmp_path / ".a.json.part").write_text(f"{json.dumps(whole['settings'])}\n{row}\n")
+    newer = STUDIES["agreement"]._replace(version=STUDIES["agreement"].version + 1)
+    monkeypatch.setitem(STUDIES, "agreement", newer)
+    again = CliRunner().invoke(app, options)
+    assert isinstance(again.exception, UserError)
+    assert "a run of other settings left" in str(again.exception)
+
+
 def test_one_explainer_agrees_with_nobody():
     for options in (["--explainer", "cam"], ["--explainer", "cam", "--explainer", "cam"]):
         alone = CliRunner().invoke(app, ["eval", "agreement", "--clips", "1", *options])
