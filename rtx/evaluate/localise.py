@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.study import Example, Study, Values, known, maps
-from rtx.measure.boxes import accuracy, hits_box, hits_point
+from rtx.measure.boxes import accuracy, hits_box, hits_point, iou, localised
 
-Hits = Callable[[Tensor, Tensor], Tensor]
-_ASKED: dict[str, Hits] = {
-    "hit point": hits_point,
-    "IoU > 0": lambda frames, boxes: hits_box(frames, boxes, 0.0),
-    "IoU 0.5": lambda frames, boxes: hits_box(frames, boxes, 0.5),
-    "IoU 0.6": lambda frames, boxes: hits_box(frames, boxes, 0.6),
-}
+_LEAST = {"IoU > 0": 0.0, "IoU 0.5": 0.5, "IoU 0.6": 0.6}
 
 
 def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:
@@ -32,9 +25,12 @@ def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) 
     values: Values = {}
     for name, chain in called.items():
         frames = found.relevance[chain][seen]
+        there = boxes.to(frames.device)
+        shared = iou(localised(frames), there)
+        hits = {"hit point": hits_point(frames, there)} | {name: hits_box(shared, of) for name, of in _LEAST.items()}
         columns: dict[str, float | None] = {}
-        for asked, hits in _ASKED.items():
-            of = accuracy(hits(frames, boxes.to(frames.device)).cpu(), right)
+        for asked, hit in hits.items():
+            of = accuracy(hit.cpu(), right)
             columns[asked] = known(of.acc)
             columns[f"{asked}, named"] = None if example.label is None else known(of.acc2)
         values[name] = {**columns, "chance": chance}

@@ -85,9 +85,8 @@ def hits_point(maps: Tensor, truth: Tensor) -> Tensor:
     return inside & says(maps)
 
 
-def hits_box(maps: Tensor, truth: Tensor, least: float) -> Tensor:
-    """Is the box around a map's largest contour at least so much like the true one: N bool? With 0: do they meet?"""
-    shared = iou(localised(maps), truth)
+def hits_box(shared: Tensor, least: float) -> Tensor:
+    """Is a box whose `iou` with the true one is this, N, at least so much like it: N bool? With 0: do they meet?"""
     return shared > 0 if least == 0 else shared >= least
 
 
