@@ -54,7 +54,7 @@ def opens(page: Page, address: str) -> bool:
     return False
 
 
-def until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
+def until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
     """Wait for a condition that no page event announces."""
     end = time.monotonic() + timeout
     while not condition():

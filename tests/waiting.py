@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = 10.0, every_s: float = 0.02) -> T:
+def until(condition: Callable[[], T], seconds: float = 30.0, every_s: float = 0.02) -> T:
     """What `condition` gives as soon as it is true. AssertionError once the seconds are over."""
     deadline = time.monotonic() + seconds
     while True:

@@ -128,7 +128,7 @@ def test_the_page_answers(
     try:
 
         def get(path: str) -> tuple[int, str]:
-            connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=30)
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()

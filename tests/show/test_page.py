@@ -51,7 +51,7 @@ from tests.browser import MISSING, chromium, until
 from tests.show.steered import Steered
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, WebSocketRoute
 
 GREY = 128
 BUDGET_MS = 2000.0
@@ -148,10 +148,10 @@ def serve() -> Iterator[Serve]:
 
     def start(
         *cameras: str, port: int = 0, opacity: float = 0.6, wishes: Asks | None = None,
-        steering: Steering | None = None, events: Path = NO_EVENTS, **config: Any,
+        steering: Steering | None = None, events: Path = NO_EVENTS, budget_ms: float = BUDGET_MS, **config: Any,
     ) -> PageSink:  # fmt: skip
         served = PageConfig(port=port, **config)
-        sink = PageSink(served, list(cameras or ("hall",)), Look(opacity), BUDGET_MS, wishes or asks(steering), events)
+        sink = PageSink(served, list(cameras or ("hall",)), Look(opacity), budget_ms, wishes or asks(steering), events)
         sinks.append(sink)
         sink.start()
         return sink
@@ -513,13 +513,17 @@ def steered() -> Iterator[Steered]:
 
 
 @contextmanager
-def panel(serve: Serve, page: Page, steered: Steered) -> Iterator[Callable[[], None]]:
-    """The open panel of a page that is fed, with a worker that answers; what it gives lets the worker answer."""
+def panel(serve: Serve, page: Page, steered: Steered, known: bool = True) -> Iterator[Callable[[], None]]:
+    """The open panel of a page that is fed, with a worker that answers; what it gives lets the worker answer.
+
+    `known`: only when the page knows what is explained.
+    """
     sink = serve(steering=steered.steering)
     visit(page, sink)
     with Feed(sink, view()):
         until(lambda: page.evaluate("document.querySelectorAll('#explainer option').length > 10"), "the explainers")
         page.keyboard.press("e")
+        until(lambda: not known or page.is_enabled("#explainer"), "what is explained")
         yield steered.answered
 
 
@@ -595,6 +599,32 @@ def test_sliders_reach_both_ends_of_what_is_declared(serve: Serve, page: Page, s
                     assert call.parameters[parameter.name] == pytest.approx(end)
                 if of.is_step:
                     asked(page, steered, lambda name=name: page.uncheck(f"#step-{name}"))  # type: ignore[misc]
+
+
+@in_browser
+def test_nothing_can_be_chosen_before_it_is_known_what_is_explained(
+    serve: Serve, page: Page, steered: Steered
+) -> None:  # fmt: skip
+    held: list[Callable[[], None]] = []
+
+    def hold(line: WebSocketRoute) -> None:
+        def pass_on(message: str | bytes) -> None:
+            if not held and isinstance(message, str) and json.loads(message)["type"] == "explaining":
+                held.append(lambda: line.send(message))
+            else:
+                line.send(message)
+
+        line.connect_to_server().on_message(pass_on)
+
+    page.route_web_socket("**/ws", hold)
+    with panel(serve, page, steered, known=False):
+        until(lambda: held, "the message that is held back")
+        assert page.is_disabled("#explainer")
+        assert page.is_disabled("#target")
+        held[0]()
+        until(lambda: page.is_enabled("#explainer"), "what is explained")
+        assert page.locator("#explainer").input_value() == "cam"
+        assert asked(page, steered, lambda: page.select_option("#explainer", "ksigma")) == ("ksigma", None)
 
 
 @in_browser
@@ -701,7 +731,7 @@ def test_letters_typed_into_a_field_are_no_keys(serve: Serve, page: Page, steere
 
 @in_browser
 def test_age_grows_between_messages_and_turns_red_when_late(serve: Serve, page: Page) -> None:
-    sink = serve()
+    sink = serve(budget_ms=600_000.0)
     visit(page, sink)
     colour = "() => getComputedStyle(document.querySelector('.age dd')).color"
     shown(page, sink, view())
@@ -897,10 +927,10 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def join(sink: PageSink, **options: Any) -> Iterator[ClientConnection]:
     """A viewer that has been greeted."""
     with connect(sink.address.replace("http", "ws") + "ws", **options) as viewer:
-        hello = json.loads(viewer.recv(timeout=5))
+        hello = json.loads(viewer.recv(timeout=30))
         assert hello["cameras"] == ["hall"]
         assert len(hello["palettes"]["inferno"]) == 768
-        assert json.loads(viewer.recv(timeout=5))["type"] == "explaining"
+        assert json.loads(viewer.recv(timeout=30))["type"] == "explaining"
         yield viewer
 
 
@@ -914,7 +944,7 @@ def test_message_holds_header_heat_and_jpeg(serve: Serve) -> None:
     what = view(plain(1080, 1920))
     with join(sink) as viewer, Feed(sink, what):
         viewer.send("next")
-        message = viewer.recv(timeout=5)
+        message = viewer.recv(timeout=30)
     assert isinstance(message, bytes)
     head = header(message)
     assert head["rect"] == [280, 0, 720, 720]
@@ -950,7 +980,7 @@ def test_slow_viewer_gets_the_newest_and_nothing_piles_up(serve: Serve) -> None:
                 for _ in range(4):
                     asked = feed.seq
                     viewer.send("next")
-                    got.append(header(viewer.recv(timeout=5))["seq"])
+                    got.append(header(viewer.recv(timeout=30))["seq"])
                     assert got[-1] >= asked
                     until(lambda asked=asked: feed.seq > asked + 20, "views that this viewer misses")  # type: ignore[misc]
                 assert got == sorted(set(got))
@@ -965,12 +995,12 @@ def test_late_viewer_is_not_sent_what_an_earlier_one_left(serve: Serve) -> None:
     with Feed(sink, view()) as feed:
         with join(sink) as early:
             early.send("next")
-            assert header(early.recv(timeout=5))["seq"] > 0
+            assert header(early.recv(timeout=30))["seq"] > 0
         with join(sink) as late:
             asked = feed.seq + 5
             until(lambda: feed.seq > asked, "views that nobody asked for")
             late.send("next")
-            assert header(late.recv(timeout=5))["seq"] > asked
+            assert header(late.recv(timeout=30))["seq"] > asked
 
 
 def test_no_more_than_two_answers_are_under_way(serve: Serve) -> None:
@@ -984,7 +1014,7 @@ def test_no_more_than_two_answers_are_under_way(serve: Serve) -> None:
             until(lambda: feed.seq > seen + 10, "more views")
         # The tenth request may have come after the first answer: what counts is that asking ahead earns nothing.
         assert sink.status()["frames"] <= 3
-        newest = [header(viewer.recv(timeout=5))["seq"] for _ in range(2)]
+        newest = [header(viewer.recv(timeout=30))["seq"] for _ in range(2)]
         assert newest[0] < newest[1]
 
 
@@ -996,7 +1026,7 @@ def test_unknown_and_large_messages_end_the_connection(serve: Serve, message: st
     with join(sink) as viewer:
         viewer.send(message)
         with pytest.raises(ConnectionClosed) as closed:
-            viewer.recv(timeout=5)
+            viewer.recv(timeout=30)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
     until(lambda: sink.status()["viewers"] == 0, "the viewer to be gone")
@@ -1023,7 +1053,7 @@ def test_what_is_no_wish_is_refused_and_the_viewer_stays(serve: Serve, wish: str
             return steering.state.refused
 
         until(heard, "the refusal")
-        assert "nothing that could be explained" in json.loads(viewer.recv(timeout=5))["refused"], "without any view"
+        assert "nothing that could be explained" in json.loads(viewer.recv(timeout=30))["refused"], "without any view"
 
 
 def test_one_viewer_too_many_is_told_so(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1031,13 +1061,13 @@ def test_one_viewer_too_many_is_told_so(serve: Serve, monkeypatch: pytest.Monkey
     sink = serve()
     with join(sink), connect(sink.address.replace("http", "ws") + "ws") as second:
         with pytest.raises(ConnectionClosed) as closed:
-            second.recv(timeout=5)
+            second.recv(timeout=30)
         assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, "1 viewers are connected already")
 
 
 def get(sink: PageSink, path: str, host: str) -> tuple[int, http.client.HTTPMessage, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=30)
     try:
         connection.request("GET", path, headers={"Host": host})
         answer = connection.getresponse()
@@ -1110,12 +1140,12 @@ def test_taken_port_is_refused_and_free_again_after_close(serve: Serve) -> None:
     sink.start()
     with join(sink) as viewer, Feed(sink, view()):
         viewer.send("next")
-        viewer.recv(timeout=5)
+        viewer.recv(timeout=30)
         start = time.monotonic()
         sink.close()
         assert time.monotonic() - start < 2
         with pytest.raises(ConnectionClosed):
-            viewer.recv(timeout=5)
+            viewer.recv(timeout=30)
     check_address(taken)
 
 

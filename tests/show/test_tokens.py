@@ -52,7 +52,7 @@ def locked(tokens: tuple[str, Tokens]) -> Iterator[PageSink]:
 
 
 def get(sink: PageSink, path: str, **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=30)
     try:
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
@@ -85,7 +85,7 @@ def test_the_token_is_in_the_address_once_and_then_a_cookie(locked: PageSink, to
     assert get(locked, "/", cookie=kept)[0] == 200
     assert get(locked, "/page.js", cookie=f"other=1; {kept}")[0] == 200
     with connect(locked.address.replace("http", "ws") + "ws", additional_headers={"Cookie": kept}) as line:
-        assert json.loads(line.recv(timeout=5))["may_steer"]
+        assert json.loads(line.recv(timeout=30))["may_steer"]
 
 
 def test_behind_a_proxy_that_speaks_tls_the_cookie_is_for_tls_only(locked: PageSink, tokens: tuple[str, Tokens]):
@@ -122,9 +122,9 @@ def test_who_may_watch_says_nothing_to_others(locked: PageSink, tokens: tuple[st
     headers = {"Authorization": f"Bearer {tokens[1].watch}"}
     with connect(locked.address.replace("http", "ws") + "ws", additional_headers=headers) as line:
         line.send('{"type": "explain", "chain": [{"name": "cam", "x": 1}]}')
-        line.recv(timeout=5), line.recv(timeout=5)  # Hello, and what is explained.
+        line.recv(timeout=30), line.recv(timeout=30)  # Hello, and what is explained.
         with pytest.raises(ConnectionClosed):
-            line.recv(timeout=5)
+            line.recv(timeout=30)
     locked._asks.steering.step()
     assert locked._asks.steering.state.refused == ""
 
@@ -143,20 +143,20 @@ def test_no_socket_without_a_token(locked: PageSink):
 def test_who_may_watch_may_not_steer(locked: PageSink, tokens: tuple[str, Tokens]):
     headers = {"Authorization": f"Bearer {tokens[1].watch}"}
     with connect(locked.address.replace("http", "ws") + "ws", additional_headers=headers) as line:
-        assert not json.loads(line.recv(timeout=5))["may_steer"]
-        line.recv(timeout=5)  # What is explained.
+        assert not json.loads(line.recv(timeout=30))["may_steer"]
+        line.recv(timeout=30)  # What is explained.
         line.send(json.dumps({"type": "hold", "camera": "hall", "tree": [1, 2]}))
-        assert b"for watching" in line.recv(timeout=5)
+        assert b"for watching" in line.recv(timeout=30)
         line.send(json.dumps({"type": "explain", "chain": [{"name": "ksigma"}]}))
         with pytest.raises(ConnectionClosed) as closed:
-            line.recv(timeout=5)
+            line.recv(timeout=30)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.reason == "this token is only for watching"
 
 
 def test_who_may_watch_has_nothing_explained(locked: PageSink, tokens: tuple[str, Tokens]):
     for token, status in ((tokens[1].watch, 403), (tokens[1].steer, 404), ("wrong", 401)):
-        connection = http.client.HTTPConnection("127.0.0.1", port_of(locked), timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port_of(locked), timeout=30)
         headers = {"Authorization": f"Bearer {token}"}
         connection.request("POST", "/events/1/explainers?by=cam", headers=headers)
         assert connection.getresponse().status == status
@@ -228,7 +228,7 @@ def test_tls_is_spoken_with_the_certificate_that_is_named(
     sink.start()
     try:
         trusting = ssl.create_default_context(cafile=certificate[0])
-        connection = http.client.HTTPSConnection("localhost", port_of(sink), timeout=5, context=trusting)
+        connection = http.client.HTTPSConnection("localhost", port_of(sink), timeout=30, context=trusting)
         connection.request("GET", f"/?token={tokens[1].watch}")
         answer = connection.getresponse()
         cookie = answer.msg["Set-Cookie"]
@@ -236,7 +236,7 @@ def test_tls_is_spoken_with_the_certificate_that_is_named(
         assert "Secure" in cookie
         headers = {"Cookie": cookie.partition(";")[0]}
         with connect(f"wss://localhost:{port_of(sink)}/ws", ssl=trusting, additional_headers=headers) as line:
-            assert not json.loads(line.recv(timeout=5))["may_steer"]
+            assert not json.loads(line.recv(timeout=30))["may_steer"]
         assert sink.address.startswith("https://")
     finally:
         sink.close()

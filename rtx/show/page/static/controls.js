@@ -29,7 +29,7 @@ export function disclose(name, open = byId(PANELS[name]).hidden) {
     node.hidden = other !== name || !open;
     byId(other).setAttribute("aria-expanded", String(!node.hidden));
   }
-  if (open) byId(PANELS[name]).querySelector("select, input:not([hidden])")?.focus();
+  if (open) byId(PANELS[name]).querySelector("select:enabled, input:enabled:not([hidden])")?.focus();
 }
 
 /** Close what is open; false where nothing is. */

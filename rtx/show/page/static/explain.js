@@ -25,7 +25,7 @@ export class ExplainPanel {
     this.target = node.querySelector("#target");
     this.explainer.addEventListener("change", () => this.ask([link(this.explainer.value), ...this.state.chain.slice(1)], SOON_MS));
     this.target.addEventListener("change", () => this.askOf(this.target.value.trim() || null));
-    this.target.addEventListener("blur", () => this.state && this.paint(this.state));
+    this.target.addEventListener("blur", () => this.paint(this.state));
     node.querySelector("#target-clear").addEventListener("click", () => {
       this.target.focus();
       this.target.value = "";
@@ -33,7 +33,7 @@ export class ExplainPanel {
     });
   }
 
-  /** What there is to choose from. */
+  /** What there is to choose from. Nothing can be chosen before it is known what is explained. */
   offer({ explainers, labels }) {
     this.declared = new Map(explainers.map((of) => [of.name, of]));
     this.labels = labels;
@@ -64,6 +64,7 @@ export class ExplainPanel {
     if (!this.declared.size) return;
     const [first] = state.chain;
     const declared = this.declared.get(first.name);
+    this.explainer.disabled = false;
     this.explainer.value = first.name;
     this.node.querySelector("#explainer-says").textContent = plain(declared.shows);
     this.node.querySelector("#explainer-paper").textContent = declared.paper;
