@@ -223,7 +223,7 @@ def test_a_folder_goes_on_where_a_kill_stopped_it(folder: Path, tmp_path: Path):
     command_line = ("explain", str(folder), "-o", str(out), *options)
     with Running(*command_line) as run:
         until(lambda: (out / "a.mp4.mp4").is_file(), 60)
-        until(lambda: (out / RECORD).read_text().count("\n") == 2, 10)
+        until(lambda: (out / RECORD).read_text().count("\n") == 2)
         os.killpg(run.process.pid, 9)
         run.process.wait()
     first = (out / "a.mp4.mp4").stat().st_mtime_ns

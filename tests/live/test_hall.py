@@ -84,6 +84,6 @@ def test_the_demo_without_a_camera_shows_two_halls_and_their_truth():
         both = "Object.values(window.rtx?.tiles ?? {}).filter(tile => tile.heatmapAge !== null).length"
         until(lambda: page.evaluate(both) == len(HALL), 60)
         words = page.locator(".tile").first
-        until(lambda: "Truth: " in words.inner_text(), 10)
+        until(lambda: "Truth: " in words.inner_text())
         until(lambda: "chance" in words.inner_text(), 30)
         assert page.get_by_role("button", name="Truth").is_visible()
