@@ -6,7 +6,7 @@ SOURCE ?=
 # Else every process that is started compiles torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 QUICK := $(addprefix tests/,explain evaluate film nets engine learn scenes measure show events test_cli.py test_config.py \
-	test_package.py test_read_scene.py test_redact.py test_roster.py)
+	test_machine.py test_package.py test_read_scene.py test_redact.py test_roster.py)
 # They start processes, and mostly wait.
 WAITING := $(addprefix tests/,faults/test_processes.py faults/test_cameras.py faults/test_roster.py faults/test_choices.py \
 	capture bench link/test_hosts.py events/test_recorder.py live/test_for_machines.py)
@@ -21,7 +21,7 @@ test: $(VENV)/.tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(QUICK) $(addprefix --ignore=,$(WAITING))
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal $(WAITING)
 	@# What looks at the clock has the machine to itself.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(WAITING))
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(WAITING))
 
 # Real clips through the largest network, once more and in other ways: takes minutes.
 thorough: $(VENV)/.tested

@@ -65,6 +65,7 @@ class Worker(_Struct, frozen=True):
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
     threads: PositiveInt | None = None
+    """That make one pass; where nothing is said, one for each core, or as few as OMP_NUM_THREADS says."""
     faithfulness: bool = True
     """Measure in a fortieth of the time, at most, whether the score depends on where the heat is."""
 

@@ -31,6 +31,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_threads() -> int:
+    """How many make one pass: one for each core, or as few as OMP_NUM_THREADS says."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(cores(), int(said)) if said.isdecimal() and int(said) else cores()
+
+
 def gpus() -> list[str]:
     """Names of NVIDIA GPUs; none where there is no driver to tell."""
     return [line[0] for line in ask_gpus("name")]

@@ -21,7 +21,7 @@ from rtx.explain.chain import bind
 from rtx.explain.placing import upsample
 from rtx.explain.registry import Chain
 from rtx.explain.run import run
-from rtx.machine import cores
+from rtx.machine import default_threads
 from rtx.nets.forward import Forward, Outcome
 
 NEAR = 1e-3
@@ -130,7 +130,7 @@ def _about(backend: TorchBackend, chains: Sequence[Chain]) -> dict[str, str]:
 
 def _compare(path: Path, graph: Graph, inputs: dict[str, Tensor], names: list[str]) -> None:
     """The file in ONNX Runtime on the CPU against torch."""
-    found = open_session(path, "cpu", cores()).run(None, {name: of.numpy() for name, of in inputs.items()})
+    found = open_session(path, "cpu", default_threads()).run(None, {name: of.numpy() for name, of in inputs.items()})
     with torch.no_grad():
         expected = graph(*inputs.values())
     for name, ours, theirs in zip(names, expected, found, strict=True):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from rtx import resources
 from rtx.engine.torch_backend import Precision, TorchBackend
 from rtx.errors import UserError
-from rtx.machine import cores
+from rtx.machine import default_threads
 from rtx.nets.cards import Card
 from rtx.nets.forward import Network
 
@@ -61,7 +61,7 @@ class GraphBackend(TorchBackend):
     def __init__(self, card: Card, device: torch.device, precision: Precision, threads: int | None):
         super().__init__(card, "cpu", "fp32", 1)  # For the head, for where cells lie, and as what graphs are made of.
         self.device, self.precision = device, precision
-        self.threads = threads or cores()
+        self.threads = threads or default_threads()
         self._graphs: dict[tuple[int, ...], Graph] = {}
         self.run = self._run
 

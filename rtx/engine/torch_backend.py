@@ -14,7 +14,7 @@ from rtx.config import DeviceName, PrecisionName
 from rtx.engine.flow import of_clip
 from rtx.errors import UserError
 from rtx.explain.chain import FEATURES_ONLY
-from rtx.machine import cores
+from rtx.machine import default_threads
 from rtx.nets.cards import Card
 from rtx.nets.causal import Causal, Past
 from rtx.nets.foreign import Foreign, make
@@ -92,7 +92,7 @@ class TorchBackend:
         self.card = card
         # Layers of a network that is followed frame by frame are too small to be shared out.
         if threads is not None or module is None:  # Whose network it is, has chosen for the process, too.
-            torch.set_num_threads(threads or (1 if card.causal else cores()))
+            torch.set_num_threads(threads or (1 if card.causal else default_threads()))
         self.network: Network
         if module is not None:
             some = next(module.parameters(), torch.zeros(()))

@@ -91,7 +91,7 @@ def rounding(model: openvino.Model) -> openvino.Model:
 
 
 def in_bf16(value: openvino.Output) -> openvino.Output:
-    """The nearest number of 8 significant bits, by Dekker's splitting: a conversion there and back is optimised away."""
+    """The nearest of 8 significant bits, by Dekker's splitting: a conversion there and back is optimised away."""
     from openvino import opset13 as op
 
     large = op.multiply(value, np.float32(2**16 + 1))
