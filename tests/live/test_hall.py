@@ -24,7 +24,7 @@ SMALL = "scene:hall?seed=7&size=320x180&fps=15"
 
 def test_every_frame_that_is_not_dropped_is_explained_by_the_network_of_the_hall(tmp_path: Path):
     """`pace = "every"`: nothing is dropped, so that what is counted is what there is."""
-    report, every = tmp_path / "report.json", ["--set", "camera.pace=every", "--show", "none", "--seconds", "15"]
+    report, every = tmp_path / "report.json", ["--set", "camera.pace=every", "--show", "none", "--seconds", "9"]
     done = command("run", SMALL, *every, "--report", str(report))
     assert done.returncode == 0, done.stderr
     found = report_of(report)
@@ -69,7 +69,7 @@ def test_two_halls_are_followed_by_one_network_turned_on_or_off():
     for continual in ("true", "false"):
         changes = (f"worker.continual={continual}",)
         with watched(SMALL, SMALL.replace("7", "8", 1), changes=changes) as run:
-            run.until(lambda: run.report.explained > 5 and run.report.truth and run.report.truth.judged > 2, 120)
+            run.until(lambda: run.report.explained > 5 and run.report.truth and run.report.truth.judged > 2, 60)
             forward_ms[continual] = run.report.ages_ms.forward.p50
     assert forward_ms["false"] > 3 * forward_ms["true"]
 
@@ -82,7 +82,7 @@ def test_the_demo_without_a_camera_shows_two_halls_and_their_truth():
         page = browser.new_page()
         until(lambda: opens(page, f"http://127.0.0.1:{port}/"), 30)
         both = "Object.values(window.rtx?.tiles ?? {}).filter(tile => tile.heatmapAge !== null).length"
-        until(lambda: page.evaluate(both) == len(HALL), 120)
+        until(lambda: page.evaluate(both) == len(HALL), 60)
         words = page.locator(".tile").first
         until(lambda: "Truth: " in words.inner_text())
         until(lambda: "chance" in words.inner_text(), 30)

@@ -42,9 +42,9 @@ def test_a_clip_is_named_and_painted_in_the_browser(clips: Path):
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
 
         until(lambda: opens(page, f"http://127.0.0.1:{port}/"), 30)
-        page.get_by_text("arm wrestling").first.wait_for(timeout=180_000)
+        page.get_by_text("arm wrestling").first.wait_for(timeout=60_000)
         # Painted: switching the heat changes the picture far more than a moment's motion does.
-        until(lambda: _heat_changes(page) > 3 * _time_changes(page), 120)
+        until(lambda: _heat_changes(page) > 3 * _time_changes(page), 20)
         assert not [error for error in errors if "ERR_CONNECTION_REFUSED" not in error], errors
 
 
@@ -57,7 +57,7 @@ def test_the_age_in_the_browser_is_the_age_on_its_pixels(tmp_path: Path):
         page = browser.new_page()
         until(lambda: opens(page, f"http://127.0.0.1:{port}/"), 30)
         explained = "Object.values(window.rtx?.tiles ?? {}).some(tile => tile.heatmapAge !== null)"
-        until(lambda: page.evaluate(explained), 120)
+        until(lambda: page.evaluate(explained), 60)
         ages = []
         begun = now()
         while now() - begun < 4e9:  # The report leaves out the first 2 s.
@@ -129,7 +129,7 @@ def test_the_window_shows_the_newest_frame_and_q_ends(screen: tuple[str, Path]):
 
         until(window, 40)
         first = _screen_pixels(framebuffer)
-        until(lambda: (_screen_pixels(framebuffer) != first).mean() > 0.002, 120)
+        until(lambda: (_screen_pixels(framebuffer) != first).mean() > 0.002, 20)
         name = window().splitlines()[-1]
         subprocess.run(["xdotool", "windowfocus", name, "key", "--window", name, "q"], env=environment, check=False)
         assert run.wait(20) == 0
