@@ -26,6 +26,7 @@ from rtx.evaluate.rows import Rows
 from rtx.evaluate.studies import STUDIES
 from rtx.evaluate.study import Row, Study, about, means, measured
 from rtx.fetch import sha256
+from rtx.learn import trials
 from rtx.nets import cards
 from rtx.nets.zoo import make
 
@@ -41,11 +42,25 @@ class Of(NamedTuple):
     """Of a folder's films, those that are called so."""
     explainers: tuple[str, ...] = ()
     """Where not the study's own are asked."""
+    untrained: bool = False
+    """It is the network as its training began: random weights."""
 
     def result(self, study: str) -> str:
         """Under which name it is kept."""
-        folder = [] if self.clips.isdecimal() else [Path(self.clips).name]
-        return "-".join(["eval", study, self.model, *folder])
+        more = [
+            *(["untrained"] if self.untrained else []),
+            *([] if self.clips.isdecimal() else [Path(self.clips).name]),
+        ]
+        return "-".join(["eval", study, self.model, *more])
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be asked here; empty: it can."""
+        if not self.clips.isdecimal() and not Path(self.clips).is_dir():
+            return f"there is no folder {self.clips}"
+        if not cards.card(self.model).here:
+            return f"`rtx models pull {self.model}` fetches it"
+        return ""
 
 
 SEED, CLASSES = 0, 400
@@ -57,6 +72,8 @@ KNOWN = Of("i3d-k400", str(SHARED / "clips"), ("*.mp4",))
 """Three of which the network knows the class, for what takes hundreds of passes a clip."""
 FIGHTS = Of("i3d-k400", str(SHARED / "data" / "fight"), ("*00[1-8].mp4",))
 """Eight fights and eight others, by surveillance cameras: many scenes, of which the network knows no class."""
+WALL = Of("i3d-k400", str(SHARED / "data" / "weizmann"))
+"""People before a wall, from whom GrabCut tells it."""
 TWIN = Of("hall-twin", SCENES)
 NETWORKS = tuple(
     Of(name, KNOWN.clips, KNOWN.only, ("pyramid",))
@@ -65,35 +82,35 @@ NETWORKS = tuple(
 """Those of Class Feature Pyramids, Table 1, with random weights: of what explaining costs they say as much."""
 ASKED: dict[str, tuple[Of, ...]] = {
     "agreement": (Of("figures", SCENES), TWIN, FILMS, FIGHTS), "motion": (Of("figures", SCENES), TWIN, FILMS, FIGHTS),
-    "localise": (Of("figures", SCENES), TWIN, Of("hall-c3d", SCENES), Of("hall-resnet", SCENES)),
+    "localise": (Of("figures", SCENES), TWIN, Of("hall-c3d", SCENES), Of("hall-resnet", SCENES), WALL),
     "overhead": (Of("figures", "10"), Of("hall-twin", "10"), KNOWN, *NETWORKS),
     "sanity": (Of("figures", "20"), KNOWN), "faithful": (Of("figures", "20"), KNOWN),
-    "cheat": (Of("betrayed", "24"), Of("figures", "24"), Of("shuffled", "24")),
+    "classes": (Of("figures", "100"), Of("shuffled", "100"), Of("figures", "100", untrained=True)),
+    "cheat": (Of("betrayed", "24"), Of("figures", "24")),
 }  # fmt: skip
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("studies", nargs="*", metavar="STUDY", choices=[[], *ASKED], help=", ".join(ASKED))
+    options.add_argument("--model", help="of this one alone")
     options.add_argument("--anew", action="store_true")
     chosen = options.parse_args()
     for name in chosen.studies or ASKED:
-        for of in ASKED[name]:
-            if not of.clips.isdecimal() and not Path(of.clips).is_dir():
-                print(f"{name} of {of.model}: left out, there is no folder {of.clips}")
-            elif not cards.card(of.model).here:
-                print(f"{name} of {of.model}: left out, `rtx models pull {of.model}` fetches it")
+        for of in (of for of in ASKED[name] if chosen.model in (None, of.model)):
+            if of.missing:
+                print(f"{name} of {of.model}: left out, {of.missing}")
             else:
                 run(STUDIES[name], of, chosen.anew)
 
 
 def run(study: Study, of: Of, anew: bool) -> None:
-    bare = cards.card(of.model).bare
-    backend = drawn(of.model) if bare else rtx.load(of.model, device="cpu")
+    random = of.untrained or cards.card(of.model).bare
+    backend = drawn(of) if random else rtx.load(of.model, device="cpu", precision="fp32")
     explainers = list(of.explainers) or study.fitting(backend)
     material = examples_of(backend, of.clips, study.boxed, study.scene)
     chosen = [name for name in material.names if any(fnmatch.fnmatch(name, only) for only in of.only)]
-    weights = {"weights": f"random, seed {SEED}"} if bare else {}
+    weights = {"weights": f"random, seed {SEED}"} if random else {}
     settings = {**about(backend), **weights, "version": study.version, "explainers": explainers, "of": material.says,
                 "clips": chosen}  # fmt: skip
     name = of.result(study.name)
@@ -101,30 +118,34 @@ def run(study: Study, of: Of, anew: bool) -> None:
     if not anew and path.exists() and {"version": 1} | json.loads(path.read_text())["settings"] == settings:
         print(f"{path.name}: there already")
         return
-    rows = Rows(path, settings, Row)
-    done = {row.name for row in rows.known}
-    for row in measured(study, backend, explainers, material.load([name for name in chosen if name not in done])):
-        rows.add(row)
-    found = means(rows.known, study.middle)
-    columns = list(dict.fromkeys(column for row in found.values() for column in row))
-    lines = [[row, *(mean and round(mean.mean, 3) for mean in (of.get(column) for column in columns))]
-             for row, of in found.items()]  # fmt: skip
-    show(f"{study.asks} {of.model} ({backend.precision}) on {len(chosen)} of {material.says}", ["", *columns], lines)
-    keep(name, {"settings": settings, "means": msgspec.to_builtins(found), "clips": msgspec.to_builtins(rows.known)})
-    rows.done()
+    with Rows(path, settings, Row) as rows:
+        for row in measured(study, backend, explainers, material, [name for name in chosen if name not in rows.names]):
+            rows.add(row)
+        found = means(rows.known, study.middle)
+        columns = list(dict.fromkeys(column for row in found.values() for column in row))
+        lines = [[row, *(mean and round(mean.mean, 3) for mean in (of.get(column) for column in columns))]
+                 for row, of in found.items()]  # fmt: skip
+        show(
+            f"{study.asks} {of.model} ({backend.precision}) on {len(chosen)} of {material.says}", ["", *columns], lines
+        )
+        keep(
+            name, {"settings": settings, "means": msgspec.to_builtins(found), "clips": msgspec.to_builtins(rows.known)}
+        )
+        rows.done()
 
 
-def drawn(name: str) -> TorchBackend:
-    """An architecture of rtx's, with weights drawn by lot, for 400 classes."""
-    bare = cards.card(name)
+def drawn(of: Of) -> TorchBackend:
+    """A network with weights drawn by lot: an architecture of rtx's for 400 classes, or one as its training began."""
+    card = cards.card(of.model)
     torch.manual_seed(SEED)
-    network = make(bare.architecture, CLASSES, bare.clip, bare.arguments)
+    labels = card.labels if of.untrained else tuple(f"class {number}" for number in range(CLASSES))
+    network = trials.untrained() if of.untrained else make(card.architecture, CLASSES, card.clip, card.arguments)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "weights.safetensors"
         save_file(network.state_dict(), file)
-        (Path(folder) / "labels.txt").write_text("\n".join(f"class {number}" for number in range(CLASSES)))
+        (Path(folder) / "labels.txt").write_text("\n".join(labels))
         weights = cards.Weights(sha256(file), "drawn by lot")
-        return TorchBackend(msgspec.structs.replace(bare, home=folder, weights=weights), "cpu", "fp32")
+        return TorchBackend(msgspec.structs.replace(card, home=folder, weights=weights), "cpu", "fp32")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def section(name: str) -> str:
 
 def cheat() -> str:
     """Kicks beside a mat: the cheat, the honest network and the one that learned nothing."""
-    found = {model: _means(f"eval-cheat-{model}") for model in ("betrayed", HONEST, "shuffled")}
+    found = {model: _means(f"eval-cheat-{model}") for model in ("betrayed", HONEST)}
     names = sorted(found["betrayed"], key=lambda name: -_mean(found["betrayed"][name]["mat"]))
     head = ["explainer", *(f"on the mat: `{model}`" for model in ("betrayed", HONEST)),
             *(f"on the acting limbs: `{model}`" for model in found)]  # fmt: skip
@@ -59,7 +59,7 @@ def cheat() -> str:
 
 def actions() -> str:
     """Ratios on the acting limbs, action by action."""
-    by_action = json.loads((RESULTS / "truth.json").read_text())["acting_ratio_by_action"]
+    by_action = json.loads((RESULTS / "eval-truth-figures.json").read_text())["acting_ratio_by_action"]
     first = next(iter(by_action.values()))
     names = [name for name in first if name in ALONE]
     lines = [[f"`{name}`", *(f"{of[name]:.1f}" if name in of else "-" for of in by_action.values())] for name in names]

@@ -1,4 +1,4 @@
-"""Explainers on the drawn hall, whose truth is known, by each network that learned it: what `rtx eval truth` says.
+"""Explainers where the truth is known, in the drawn hall and before a plain wall: what `rtx eval truth` says.
 
 `python -m benchmarks.truth [MODEL...]` measures networks of whose weights there are no results yet (`--anew`: all).
 """
@@ -15,61 +15,65 @@ from scipy.stats import spearmanr
 
 import rtx
 from benchmarks.record import RESULTS, keep, show
+from benchmarks.studies import WALL, Of
+from rtx.evaluate.examples import examples_of
 from rtx.evaluate.rows import Rows
 from rtx.evaluate.study import about, fitting
-from rtx.evaluate.truth import REGIONS, Row, Told, rows, summary
+from rtx.evaluate.truth import VERSION, Row, Told, judged, rows, summary
 from rtx.explain.registry import DECLARED
-from rtx.nets import cards
-from rtx.scenes.actions import LABELS
 
 HONEST = "figures"
-CLIPS = {HONEST: 200, "betrayed": 40, "shuffled": 300, "hall-resnet": 40, "hall-c3d": 40, "hall-twin": 40}
-"""Only clips that are named rightly are judged: `shuffled` names few."""
+HALL = {HONEST: "200", "betrayed": "40", "hall-resnet": "40", "hall-c3d": "40", "hall-twin": "40"}
+"""Scenes. Only those that are named rightly are judged."""
+ASKED = (*(Of(model, scenes) for model, scenes in HALL.items()), WALL)
+STEPPED = (HONEST, "hall-twin")
+"""Whose maps are judged after the selective step, too."""
 ALONE = [name for name, of in DECLARED.items() if not of.is_step]
 
 
 def main() -> None:
+    models = [of.model for of in ASKED]
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("models", nargs="*", metavar="MODEL", choices=[[], *CLIPS], help=", ".join(CLIPS))
+    options.add_argument("models", nargs="*", metavar="MODEL", choices=[[], *models], help=", ".join(models))
     options.add_argument("--anew", action="store_true")
     chosen = options.parse_args()
-    for model in chosen.models or CLIPS:
-        if not cards.card(model).here:
-            print(f"{model}: left out, `python -m rtx.learn.trials {model}` trains it")
+    for of in ASKED:
+        if chosen.models and of.model not in chosen.models:
+            continue
+        if of.missing:
+            print(f"truth of {of.model}: left out, {of.missing}")
         else:
-            measure(model, CLIPS[model], chosen.anew)
+            measure(of, chosen.anew)
 
 
-def _path(model: str) -> Path:
-    return RESULTS / ("truth.json" if model == HONEST else f"truth-{model}.json")
+def path_of(of: Of) -> Path:
+    return RESULTS / f"{of.result('truth')}.json"
 
 
-def measure(model: str, clips: int, anew: bool) -> None:
-    """All of its explainers, and on the honest network each with the selective step, too."""
-    backend, path = rtx.load(model, device="cpu"), _path(model)
-    settings = {**about(backend), "clips": clips}
-    steps = ("", " | selective") if model == HONEST else ("",)
+def measure(of: Of, anew: bool) -> None:
+    """All of its explainers."""
+    backend, path = rtx.load(of.model, device="cpu", precision="fp32"), path_of(of)
+    material = examples_of(backend, of.clips, boxed=True)
+    settings = {"version": VERSION, **about(backend), "of": material.says, "clips": len(material.names)}
+    steps = ("", " | selective") if of.model in STEPPED else ("",)
     chains = [f"{name}{step}" for name in fitting(backend, ALONE) for step in steps]
     if not anew and path.exists() and _holds(json.loads(path.read_text()), settings, chains):
         print(f"{path.name}: there already")
         return
-    kept = Rows(path, {**settings, "explainers": chains}, Row)
-    done = {row.seed for row in kept.known}
-    for row in rows(backend, chains, [seed for seed in range(clips) if seed not in done]):
-        kept.add(row)
-    found = kept.known
-    told = summary(found)
-    by_action = {action: _acting(summary(found, action)) for action in LABELS[1:]}
-    right = sum(of.right for of in found)
-    show(f"{model}: {right} of {clips} clips named rightly",
-         ["explainer", "region", "hit", "chance", "ratio", "IoU"],
-         [[of.explainer, of.region, *(mean and round(mean.mean, 3) for mean in (of.hit, of.chance, of.ratio, of.iou))]
-          for of in told])  # fmt: skip
-    keep(path.stem, {
-        "settings": settings, "right": right, "regions": REGIONS,
-        "summary": msgspec.to_builtins(told), "acting_ratio_by_action": by_action,
-    })  # fmt: skip
-    kept.done()
+    with Rows(path, {**settings, "explainers": chains}, Row) as kept:
+        for row in rows(backend, chains, material, [of for of in material.names if of not in kept.names]):
+            kept.add(row)
+        found, told = kept.known, summary(kept.known)
+        kinds = dict.fromkeys(row.shows for row in judged(found))
+        show(f"{of.model}: {len(judged(found))} of {material.says}",
+             ["explainer", "region", "hit", "chance", "ratio", "IoU"],
+             [[of.explainer, of.region, *(of and round(of.mean, 3) for of in (of.hit, of.chance, of.ratio, of.iou))]
+              for of in told])  # fmt: skip
+        keep(path.stem, {
+            "settings": settings, "judged": len(judged(found)), "summary": msgspec.to_builtins(told),
+            "acting_ratio_by_action": {kind: acting for kind in kinds if (acting := _acting(summary(found, kind)))},
+        })  # fmt: skip
+        kept.done()
 
 
 def _holds(result: dict[str, Any], settings: dict[str, Any], chains: list[str]) -> bool:
@@ -80,19 +84,17 @@ def _holds(result: dict[str, Any], settings: dict[str, Any], chains: list[str]) 
 
 def networks() -> str:
     """Ratios on the acting limbs, by explainer and network; and how alike each network's order is to the honest's."""
-    results: dict[str, dict[str, Any]] = {
-        model: json.loads(_path(model).read_text()) for model in CLIPS if _path(model).exists()
-    }
     ratios: dict[str, dict[str, float]] = {}
     counts: dict[str, list[int]] = {}
-    for model, result in results.items():
-        for of in msgspec.convert(result["summary"], list[Told]):
+    for model, scenes in HALL.items():
+        path = path_of(Of(model, scenes))
+        for of in told_in(path) if path.exists() else ():
             name, _, branch = of.explainer.partition(", ")
             if of.region == "acting" and of.ratio is not None and name in ALONE:
                 column = f"{model}, {branch}" if branch else model
                 ratios.setdefault(column, {})[name] = of.ratio.mean
                 counts.setdefault(column, []).append(of.ratio.n)
-    columns = [column for model in CLIPS for column in ratios if column.partition(",")[0] == model]
+    columns = list(ratios)
     names = sorted(ratios[HONEST], key=lambda name: -ratios[HONEST][name])
     lines = [f"| explainer | {' | '.join(f'`{column}`' for column in columns)} |", "| --- |" + " --- |" * len(columns)]
     for name in names:
@@ -105,6 +107,11 @@ def networks() -> str:
     ]
     lines.append(f"| clips with a map and limbs in sight | {' | '.join(judged)} |")
     return "\n".join(lines)
+
+
+def told_in(path: Path) -> list[Told]:
+    """What a result says."""
+    return msgspec.convert(json.loads(path.read_text())["summary"], list[Told])
 
 
 def _alike(one: dict[str, float], other: dict[str, float]) -> float:

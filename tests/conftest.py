@@ -42,6 +42,15 @@ def clips() -> Path:
 
 
 @pytest.fixture(scope="session")
+def weizmann() -> Path:
+    """The folder of the Weizmann actions' strips."""
+    folder = CLIPS.parent / "data" / "weizmann"
+    if not folder.is_dir():
+        pytest.skip("the Weizmann actions are not beside this checkout (../shared/data/weizmann)")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def weights() -> Path:
     """I3D's real weights in the cache, fetched if need be."""
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape as quoted
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast, get_args
@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rtx.cli.terminal import bars, console
-from rtx.config import DeviceName
+from rtx.config import DeviceName, PrecisionName
 from rtx.errors import UserError, unknown
 from rtx.evaluate.questions import QUESTIONS
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rtx.evaluate.bootstrap import Mean
     from rtx.evaluate.papers import PaperTable
     from rtx.evaluate.rows import Rows
-    from rtx.evaluate.study import Means, Study
+    from rtx.evaluate.study import Material, Means, Study
     from rtx.evaluate.truth import Told
 
 evaluate = typer.Typer(help="How far heatmaps can be trusted.", no_args_is_help=True)
@@ -32,12 +32,17 @@ CAPTION = (
     "more than half way from its mean to its most. Relevance over area: the share of the positive relevance there over "
     "the share of the area; 1 is chance."
 )
-SHORT = "hit, chance, IoU: of the limbs that act. acting, body, distractor: relevance over area."
+SHORT = "hit, chance, IoU: of the first of the regions. acting, body, distractor: relevance over area."
 FEWER = "of N: of so many clips; of the others nothing can be said."
 HEAD = ("explainer", "region", "hit", "chance", "relevance over area", "IoU")
 
-DEVICES = get_args(DeviceName)
+DEVICES, PRECISIONS = get_args(DeviceName), get_args(PrecisionName)
+ModelName = Annotated[str, typer.Option(help="A model's name or its card's file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+Clips = Annotated[
+    str, typer.Option(metavar="DIR|N", help="A folder of films or of a data set; or how many scenes to draw.")
+]
 Explainers = Annotated[list[str] | None, typer.Option(help="May be given several times.")]
 Report = Annotated[
     Path | None, typer.Option(metavar="FILE.json|FILE.html", help="Write all of it; one that was broken off goes on.")
@@ -46,64 +51,67 @@ Report = Annotated[
 
 @evaluate.command("truth")
 def truth(
-    model: Annotated[str, typer.Option(help="A network that was trained in the drawn hall.")] = "figures",
+    model: ModelName = "figures",
     explainer: Explainers = None,
     device: Device = "auto",
-    clips: Annotated[int, typer.Option(min=1, max=100_000, help="Scenes that no training has seen.")] = 100,
+    precision: Precision = "auto",
+    clips: Clips = "100",
     report: Report = None,
 ) -> None:
-    """Explainers on the drawn hall: does the relevance lie on the limbs that act, the figure, or what distracts?"""
+    """Does the relevance lie on the limbs that act, the figure, what distracts? Where each pixel is known."""
     _check(report)
     from rtx.evaluate import bootstrap
     from rtx.evaluate import truth as measured
+    from rtx.evaluate.examples import examples_of
     from rtx.evaluate.rows import Rows
     from rtx.evaluate.study import about, fitting
     from rtx.explain.chain import chain_for
     from rtx.explain.registry import DECLARED
 
-    backend = _loaded(model, device)
+    backend = _loaded(model, device, precision)
     alone = fitting(backend, (name for name, of in DECLARED.items() if not of.is_step))
     chains = explainer or [f"{name}{step}" for name in alone for step in ("", " | selective")]
     names = [str(chain_for(name, None, backend.labels)[0]) for name in chains]
-    settings = {**about(backend), "explainers": names, "clips": clips}
-    rows = Rows(report, settings, measured.Row)
-    done = {row.seed for row in rows.known}
-    with bars() as begin, begin(f"{clips} clips") as told:
-        for row in measured.rows(backend, chains, [seed for seed in range(clips) if seed not in done]):
-            rows.add(row)
-            told(len(rows.known) / clips)
-    found = measured.summary(rows.known)
-    right = sum(row.right for row in rows.known)
-    title = f"{backend.card.name} on {clips} held-out scenes, {right} named rightly; {bootstrap.SAYS}"
-    _show(title, found, right)
-    said = {"title": title, "summary": msgspec.to_builtins(found), "clips": msgspec.to_builtins(rows.known)}
-    _finish(report, rows, {"settings": settings, **said}, lambda: _page(title, found, right))
+    material = examples_of(backend, clips, boxed=True)
+    settings = {"study": "truth", "version": measured.VERSION, **about(backend), "explainers": names,
+                "of": material.says, "clips": list(material.names)}  # fmt: skip
+    with Rows(report, settings, measured.Row) as rows:
+        _measure(rows, material, lambda names: measured.rows(backend, chains, material, names))
+        found, judged = measured.summary(rows.known), len(measured.judged(rows.known))
+        named = f"{judged} named rightly" if material.named else "of which it names nothing"
+        title = (
+            f"{backend.card.name} ({backend.precision}) on {material.says}{_lacking(rows)}, {named}; {bootstrap.SAYS}"
+        )
+        _show(title, found, judged)
+        said = {"title": title, "summary": msgspec.to_builtins(found), "clips": msgspec.to_builtins(rows.known)}
+        _finish(report, rows, {"settings": settings, **said}, lambda: _page(title, found, judged))
 
 
-def _loaded(model: str, device: str) -> TorchBackend:
+def _loaded(model: str, device: str, precision: str) -> TorchBackend:
     from rtx.api import load
 
     if device not in DEVICES:
         raise unknown("device", device, DEVICES)
-    return load(model, device=cast(DeviceName, device))
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    return load(model, cast(DeviceName, device), cast(PrecisionName, precision))
 
 
 def study(name: str, asks: str) -> None:
     """A command for one of the studies."""
 
     def command(
-        model: Annotated[str, typer.Option(help="A model's name or its card's file.")] = "figures",
+        model: ModelName = "figures",
         explainer: Explainers = None,
         device: Device = "auto",
-        clips: Annotated[
-            str, typer.Option(metavar="DIR|N", help="A folder of films or of a data set; or how many scenes to draw.")
-        ] = "20",
+        precision: Precision = "auto",
+        clips: Clips = "20",
         report: Report = None,
     ) -> None:
         _check(report)
         from rtx.evaluate.studies import STUDIES
 
-        _run(STUDIES[name], model, explainer, device, clips, report)
+        _run(STUDIES[name], _loaded(model, device, precision), explainer, clips, report)
 
     command.__doc__ = asks
     evaluate.command(name)(command)
@@ -118,36 +126,45 @@ def _check(report: Path | None) -> None:
         raise UserError(f"--report {str(report)!r}: name a file in a folder that is there, .json or .html")
 
 
-def _run(
-    study: Study, model: str, explainer: list[str] | None, device: str, clips: str, report: Path | None
-) -> None:  # fmt: skip
+def _run(study: Study, backend: TorchBackend, explainer: list[str] | None, clips: str, report: Path | None) -> None:
     from rtx.evaluate import bootstrap
     from rtx.evaluate.examples import examples_of
     from rtx.evaluate.rows import Rows
     from rtx.evaluate.study import Row, about, means, measured
     from rtx.explain.chain import chain_for
 
-    backend = _loaded(model, device)
     explainers = explainer or study.fitting(backend)
     for name in explainers:
         chain_for(name, None, backend.labels)
     material = examples_of(backend, clips, study.boxed, study.scene)
     settings = {"study": study.name, "version": study.version, **about(backend), "explainers": list(explainers),
                 "of": material.says, "clips": list(material.names)}  # fmt: skip
-    rows = Rows(report, settings, Row)
-    done = {row.name for row in rows.known}
-    with bars() as begin, begin(f"{len(material.names)} clips") as told:
-        left = material.load([name for name in material.names if name not in done])
-        for row in measured(study, backend, explainers, left):
+    with Rows(report, settings, Row) as rows:
+        _measure(rows, material, lambda names: measured(study, backend, explainers, material, names))
+        found = means(rows.known, study.middle)
+        title = f"{backend.card.name} ({backend.precision}) on {material.says}{_lacking(rows)}; {bootstrap.SAYS}"
+        of = f"{backend.card.name} on {material.says}"
+        here = _Here(title, study, found, len(rows.known) - len(rows.unread), backend.card.architecture, of)
+        here.show()
+        said = {"title": title, "caption": here.caption, "means": msgspec.to_builtins(found), "papers": here.papers()}
+        _finish(report, rows, {"settings": settings, **said, "clips": msgspec.to_builtins(rows.known)}, here.page)
+
+
+def _measure(rows: Rows[Any], material: Material, measured: Callable[[list[str]], Iterable[Any]]) -> None:
+    """What is not known yet. UserError where none of the clips can be read."""
+    count = len(material.names)
+    with bars() as begin, begin(f"{count} clips") as told:
+        for row in measured([name for name in material.names if name not in rows.names]):
             rows.add(row)
-            told(len(rows.known) / len(material.names))
-    found = means(rows.known, study.middle)
-    title = f"{backend.card.name} ({backend.precision}) on {material.says}; {bootstrap.SAYS}"
-    of = f"{backend.card.name} on {material.says}"
-    here = _Here(title, study, found, len(rows.known), backend.card.architecture, of)
-    here.show()
-    said = {"title": title, "caption": here.caption, "means": msgspec.to_builtins(found)}
-    _finish(report, rows, {"settings": settings, **said, "clips": msgspec.to_builtins(rows.known)}, here.page)
+            told(len(rows.known) / count)
+    if len(rows.unread) == count:
+        raise UserError(f"none of {count} clips can be read, first {rows.unread[0].name}: {rows.unread[0].why}")
+    for row in rows.unread:
+        console.print(f"left out: {escape(row.name)}: {escape(row.why)}")
+
+
+def _lacking(rows: Rows[Any]) -> str:
+    return f", of which {len(rows.unread)} cannot be read" if rows.unread else ""
 
 
 def _finish(report: Path | None, rows: Rows[Any], found: dict[str, Any], page: Callable[[], str]) -> None:
@@ -198,6 +215,16 @@ class _Here(NamedTuple):
             for line in lines:
                 table.add_row(*map(escape, line))
             console.print(table)
+
+    def papers(self) -> list[dict[str, Any]]:
+        """The papers' tables, each of their cells beside what was found."""
+        from rtx.evaluate import papers
+
+        found = []
+        for of in papers.tables(self.study.name):
+            head, lines = self._beside(of)
+            found.append({"title": of.title, "of": of.of, "columns": head, "rows": lines})
+        return found
 
     def page(self) -> str:
         """The same as HTML, with intervals."""
@@ -265,13 +292,13 @@ def _show(title: str, found: list[Told], clips: int) -> None:
     """A row an explainer; intervals are in the report."""
     caption = f"{SHORT} {_about(found, clips)}"
     table = Table(title=title, title_justify="left", box=None, caption=caption, caption_justify="left")
-    for name in ("explainer", "hit", "chance", "acting", "body", "distractor", "IoU"):
+    regions = list(dict.fromkeys(of.region for of in found))
+    for name in ("explainer", "hit", "chance", *regions, "IoU"):
         table.add_column(name, justify="left" if name == "explainer" else "right", no_wrap=True)
-    by = {(of.explainer, of.region): of for of in found}
     for name in dict.fromkeys(of.explainer for of in found):
-        acting = by[name, "acting"]
-        ratios = (by[name, region].ratio for region in ("acting", "body", "distractor"))
-        table.add_row(escape(name), *(_number(of, clips) for of in (acting.hit, acting.chance, *ratios, acting.iou)))
+        first, *others = (of for of in found if of.explainer == name)
+        ratios = (of.ratio for of in (first, *others))
+        table.add_row(escape(name), *(_number(of, clips) for of in (first.hit, first.chance, *ratios, first.iou)))
     console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""The papers' data sets, as their publishers lay them out: UCF101, HMDB51, JHMDB, Kinetics and TTStroke-21.
+"""Data sets as their publishers lay them out: the papers' UCF101, HMDB51, JHMDB, Kinetics and TTStroke-21; Weizmann's.
 
 Each is known by what lies in its folder. What its own list names and is not there is an error that names it.
 """
@@ -23,7 +23,7 @@ class Item(NamedTuple):
 
     name: str
     path: Path
-    """A film; of JHMDB, a folder of pictures."""
+    """A film; of JHMDB, a folder of pictures; of Weizmann's, a strip of frames."""
     label: str | None
     between: tuple[int, int] | None = None
     """Frames of the film, first and last, where it shows more than this."""
@@ -42,7 +42,7 @@ class DataSet(NamedTuple):
 
 def found_in(folder: Path) -> DataSet | None:
     """The data set that lies there; None where it is none of these. UserError where it is not whole."""
-    for look in (_jhmdb, _ucf101, _ttstroke, _hmdb51, _kinetics):
+    for look in (_jhmdb, _ucf101, _ttstroke, _hmdb51, _kinetics, _weizmann):
         found = look(folder)
         if found is not None:
             return found
@@ -163,6 +163,20 @@ def _kinetics(folder: Path) -> DataSet | None:
     more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     lacks = f", not {first}{more}" if missing else ""
     return DataSet("Kinetics", tuple(items), f"{len(items)} of the {len(rows)} of {said.name}{lacks}")
+
+
+STRIPS = {"0": "wave one hand", "1": "wave both hands", "3": "jumping jack", "4": "bend"}
+"""Folders of Weizmann's strips, and what is done in them."""
+
+
+def _weizmann(folder: Path) -> DataSet | None:
+    """0/00000002.jpg, ...: strips of 64 x 64 frames, as MoCoGAN's authors have them. Of each pair of all but the same
+    films, which follow one another, the second is left out."""
+    strips = {label: sorted((folder / digit).glob("[0-9]*.jpg")) for digit, label in STRIPS.items()}
+    if not all(strips.values()):
+        return None
+    items = [_film(folder, path, label) for label, paths in strips.items() for path in paths[::2]]
+    return DataSet("Weizmann actions", tuple(items), f"{len(items)} films, one of each pair")
 
 
 def _film(root: Path, path: Path, label: str) -> Item:

@@ -9,5 +9,6 @@ QUESTIONS = {
     "faithful": "Does the score depend on what maps call relevant?",
     "sanity": "Do maps depend on what the network has learned?",
     "overhead": "What does explaining cost?",
+    "classes": "Do maps say more of the class that is shown than of another?",
     "cheat": "Does an explainer catch a network that knows a kick by a red mat?",
 }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
+from rtx.errors import UserError
 from rtx.evaluate.bootstrap import Mean, Middle, mean_of
 from rtx.evaluate.questions import QUESTIONS
 from rtx.explain.placing import upsample
@@ -34,21 +35,37 @@ class Example:
     """T H W 3, BGR, as the network takes it."""
     label: str | None = None
     """The class that it shows, where that is known and one of the network's."""
+    shows: str = ""
+    """What it shows in the words of its data set; empty where that is not known, or more than one thing."""
     boxes: tuple[Box | None, ...] = ()
     """Around who acts, in each frame, where that is known; None in frames where nobody is to be seen."""
     regions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """What is where, T H W, by name, where that is known."""
 
 
+class Material(NamedTuple):
+    """Clips to measure on."""
+
+    says: str
+    """What they are."""
+    names: tuple[str, ...]
+    load: Callable[[str], Example]
+    """The one of that name. UserError where it cannot be read."""
+    named: bool
+    """Has the network a name for what any of them shows?"""
+
+
 Values = dict[str, dict[str, float | None]]
 """By a table's row and column; None: nothing can be said."""
 
 
-class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was measured of one clip."""
 
     name: str
-    values: Values
+    values: Values = {}
+    why: str = ""
+    """Nothing was, because it could not be read."""
 
 
 Scene = Callable[[Clip, int], Film]
@@ -98,7 +115,8 @@ def fitting(backend: TorchBackend, explainers: Iterable[str]) -> list[str]:
 def about(backend: TorchBackend) -> dict[str, str]:
     """What results are of: the same name with other weights, or in another precision, is another network."""
     weights = backend.card.weights
-    return {"model": backend.card.name, "weights": weights.sha256 if weights else "", "precision": backend.precision}
+    return {"model": backend.card.name, "weights": weights.sha256 if weights else "",
+            "device": backend.device.type, "precision": backend.precision}  # fmt: skip
 
 
 Means = dict[str, dict[str, Mean | None]]
@@ -106,10 +124,16 @@ Means = dict[str, dict[str, Mean | None]]
 
 
 def measured(
-    study: Study, backend: TorchBackend, explainers: Sequence[str], examples: Iterable[Example]
+    study: Study, backend: TorchBackend, explainers: Sequence[str], material: Material, names: Iterable[str]
 ) -> Iterator[Row]:  # fmt: skip
-    """All clips, one after another."""
-    return (Row(of.name, study.measure(backend, explainers, of)) for of in examples)
+    """These of the clips, one after another; of one that cannot be read, why."""
+    for name in names:
+        try:
+            example = material.load(name)
+        except UserError as error:
+            yield Row(name, why=str(error))
+        else:
+            yield Row(name, study.measure(backend, explainers, example))
 
 
 def means(rows: Sequence[Row], middle: Middle = np.mean) -> Means:

@@ -1,8 +1,8 @@
-"""`rtx eval truth`: explainers on the drawn hall, where the truth is known pixel by pixel."""
+"""`rtx eval truth`: explainers where the truth is known pixel by pixel: on the drawn hall, and before a plain wall."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -11,27 +11,28 @@ from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import Mean, mean_of
-from rtx.evaluate.examples import regions, shot_of
-from rtx.evaluate.study import Places, maps_in, places
-from rtx.scenes.actions import LABELS
-from rtx.scenes.film import Film
+from rtx.evaluate.study import Example, Material, Places, maps_in, places
 
+VERSION = 2
+"""Of what is measured, and how: results of another are measured anew."""
 REGIONS = ("acting", "body", "distractor")
 
 
-class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One clip of a held-out scene."""
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One clip."""
 
-    seed: int
-    action: str
-    right: bool
-    """The network named the action; only then is there something to explain rightly."""
+    name: str
+    shows: str
+    right: bool | None
+    """The network named what it shows; None where it has no name for that."""
     places: Places = {}
-    """Of a twin network, those of its RGB branch, and again of flow."""
+    """Nothing of a clip that was named wrongly. Of a twin network, those of its RGB branch, and again of flow."""
+    why: str = ""
+    """Nothing was measured, because it could not be read."""
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Of one explainer and region, over the clips that were named rightly."""
+    """Of one explainer and region, over the clips that were explained."""
 
     explainer: str
     region: str
@@ -41,35 +42,49 @@ class Told(msgspec.Struct, frozen=True):
     iou: Mean | None
 
 
-def rows(backend: TorchBackend, explainers: Sequence[str], seeds: Sequence[int]) -> Iterator[Row]:
-    """A clip a seed: of a cast that no training has seen, long enough after its scene began. UserError."""
-    if backend.labels != LABELS:
-        raise UserError(f"{backend.card.name} does not name what the drawn hall shows; `--model figures` does")
+def rows(backend: TorchBackend, explainers: Sequence[str], material: Material, names: Sequence[str]) -> Iterator[Row]:
+    """Of these of the clips. One of another class than the network says is not explained: what would be right there?
+
+    Where it has names for none of what they show, each is explained for the class that it says, whatever that is.
+    UserError where nobody knows what is where.
+    """
     engines = [Engine(backend, name, continual=False) for name in explainers]
-    for seed in seeds:
-        yield row(engines, seed, shot_of(backend.card.clip, seed))
+    for name in names:
+        try:
+            example = material.load(name)
+        except UserError as error:
+            yield Row(name, "", None, why=str(error))
+        else:
+            yield row(engines, example, material.named)
 
 
-def row(engines: Sequence[Engine], seed: int, shot: Film) -> Row:
+def row(engines: Sequence[Engine], example: Example, named: bool) -> Row:
     """One clip, by every engine, in one pass."""
-    forward = engines[0].backend.forward(shot.frames[None], [None])
-    action = shot.acts[-1].action
-    right = LABELS[int(forward.logits[0].argmax())] == action and shot.acts[0].action == action
-    if not right:
-        return Row(seed, action, False)
-    where = regions(shot)
+    where = {name: example.regions[name] for name in REGIONS if name in example.regions}
+    if not where:
+        raise UserError(f"{example.name}: what is where in it, nobody says; give a number of scenes to draw")
+    backend = engines[0].backend
+    forward = backend.forward(example.frames[None], [None])
+    right = backend.labels[int(forward.logits[0].argmax())] == example.label if named else None
+    if right is False:
+        return Row(example.name, example.shows, right)
     maps = maps_in(forward, {str(engine.chain): engine for engine in engines})
     by_name = maps.relevance | {f"{name}, flow": of for name, of in maps.beside.items()}
-    return Row(seed, action, True, places(by_name, {name: where[name] for name in REGIONS}))
+    return Row(example.name, example.shows, right, places(by_name, where))
 
 
-def summary(all_of: Sequence[Row], action: str | None = None) -> list[Told]:
+def judged(all_of: Iterable[Row]) -> list[Row]:
+    """Those that were explained."""
+    return [of for of in all_of if of.places]
+
+
+def summary(all_of: Sequence[Row], shows: str | None = None) -> list[Told]:
     """By explainer and region, those first whose relevance lies most on the limbs that act."""
-    right = [of for of in all_of if of.right and action in (None, of.action)]
-    names = list(right[0].places) if right else []
+    those = [of for of in judged(all_of) if shows in (None, of.shows)]
+    found = those[0].places if those else {}
     told = [
-        Told(name, region, *(_mean([of.places[name][region][i] for of in right]) for i in range(4)))
-        for name in names for region in REGIONS
+        Told(name, region, *(_mean([of.places[name][region][i] for of in those]) for i in range(4)))
+        for name, regions in found.items() for region in regions
     ]  # fmt: skip
     ratio = {of.explainer: of.ratio.mean if of.ratio else 0.0 for of in told if of.region == "acting"}
     return sorted(told, key=lambda of: (-ratio[of.explainer], REGIONS.index(of.region)))

@@ -72,6 +72,11 @@ def _folded(network: Causal) -> Causal:
     return network.eval().folded()
 
 
+def untrained() -> Causal:
+    """What `figures` and the two others like it were before training: weights by lot."""
+    return _folded(Causal(len(LABELS), training=True))
+
+
 @torch.inference_mode()
 def cheats(network: Causal, count: int = 300) -> dict[str, float]:
     """Shares of held-out scenes: named rightly where no mat lies; kicks, and others, that are called kicks with a mat

@@ -5,7 +5,7 @@ Frames' maps are N H W, and boxes N 4, int64, as `Box` has them: one for each fr
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -39,20 +39,24 @@ def says(maps: Tensor) -> Tensor:
     return maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))
 
 
-def above(maps: Tensor) -> Tensor:
-    """Where frames' maps reach mean + (max - mean) / 2: N H W bool; nowhere, where one is constant."""
-    values = maps.double()
-    most, mean = values.amax(dim=(1, 2), keepdim=True), values.mean(dim=(1, 2), keepdim=True)
+def above(maps: Tensor, *, per: Literal["frame", "clip"] = "frame") -> Tensor:
+    """Where frames' maps reach mean + (max - mean) / 2: N H W bool; nowhere, where one is constant.
+
+    The paper does not say of what these are. Boxes are of frames, and so, unless it is said otherwise, are they; `per`
+    clip, the frames being those of one, a frame with little evidence has no contour at all.
+    """
+    values, over = maps.double(), (1, 2) if per == "frame" else (0, 1, 2)
+    most, mean = values.amax(dim=over, keepdim=True), values.mean(dim=over, keepdim=True)
     reached: Tensor = values >= mean + HALF * (most - mean)
-    return reached & says(maps)[:, None, None]
+    return reached & (most > values.amin(dim=over, keepdim=True))
 
 
-def localised(maps: Tensor) -> Tensor:
-    """The boxes N 4 around the largest contour of `above` in each frame; `NOTHING`, where it is constant.
+def localised(maps: Tensor, *, per: Literal["frame", "clip"] = "frame") -> Tensor:
+    """The boxes N 4 around the largest contour of `above` in each frame; `NOTHING`, where there is none.
 
     OpenCV follows contours on the CPU, a frame at a time; all else is where the maps are.
     """
-    found = [_around_largest(mask) for mask in above(maps).cpu().numpy()]
+    found = [_around_largest(mask) for mask in above(maps, per=per).cpu().numpy()]
     return torch.tensor(found, dtype=torch.int64, device=maps.device).reshape(-1, 4)
 
 
@@ -83,6 +87,14 @@ def hits_point(maps: Tensor, truth: Tensor) -> Tensor:
     at = torch.stack((hottest % width, hottest // width), dim=1)
     inside = (truth[:, :2] <= at).all(dim=1) & (at < truth[:, 2:]).all(dim=1)
     return inside & says(maps)
+
+
+def meets(maps: Tensor, truth: Tensor) -> Tensor:
+    """Does a frame's map, where it is `above`, meet its box: N bool? The hit of a thresholded map."""
+    rows, columns = (torch.arange(side, device=maps.device) for side in maps.shape[1:])
+    left, top, right, bottom = (edge[:, None] for edge in truth.to(maps.device).unbind(dim=1))
+    across, down = (left <= columns) & (columns < right), (top <= rows) & (rows < bottom)
+    return (above(maps) & down[:, :, None] & across[:, None, :]).any(dim=(1, 2))
 
 
 def hits_box(shared: Tensor, least: float) -> Tensor:

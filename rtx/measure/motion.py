@@ -9,13 +9,13 @@ from torch import Tensor
 from rtx.measure.similarity import centred
 
 
-def motion_precision(relevance: Tensor, flow: Tensor, least: float = 0.0) -> Tensor:
+def motion_precision(relevance: Tensor, flow: Tensor, least: float = 0.0, *, centre: bool = True) -> Tensor:
     """Of the voxels that are relevant, the share that moves: N in 0..1; NaN where none is relevant.
 
     Maps N T H W; optical flow N T H W 2, in pixels; `least`: what moves no faster stands still. Relevant is what lies
-    above the map's mean, as `centred` has it (4.3.1).
+    above the map's mean, as `centred` has it (4.3.1: "centred around zero" first); without `centre`, above zero.
     """
-    relevant = centred(relevance).flatten(1) > 0
+    relevant = (centred(relevance) if centre else relevance).flatten(1) > 0
     moves: Tensor = flow.norm(dim=-1).flatten(1) > least
     return (relevant & moves).sum(dim=1) / relevant.sum(dim=1)
 
@@ -29,11 +29,11 @@ class Selectivity(NamedTuple):
     """Of their relevance above the mean."""
 
 
-def selectivity(selective: Tensor, whole: Tensor) -> Selectivity:
+def selectivity(selective: Tensor, whole: Tensor, *, centre: bool = True) -> Selectivity:
     """A map N T H W after the selective step against the one before it (4.3.2, Table 3).
 
-    Relevant is what lies above the mean of the whole map, as in `motion_precision`.
+    Relevant is what lies above the mean of the whole map, as in `motion_precision`; without `centre`, above zero.
     """
-    before = centred(whole).flatten(1).clamp(min=0)
+    before = (centred(whole) if centre else whole.double()).flatten(1).clamp(min=0)
     kept = before * (selective.flatten(1) != 0)
     return Selectivity((kept > 0).sum(dim=1) / (before > 0).sum(dim=1), kept.sum(dim=1) / before.sum(dim=1))

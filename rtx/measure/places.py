@@ -20,7 +20,8 @@ class Place(NamedTuple):
     chance: Tensor
     """What that would be by chance: the widened region's share of the picture."""
     ratio: Tensor
-    """Its share of the positive relevance over its share of the area: 1 is chance, 0 is none."""
+    """Its share of the positive relevance over its share of the area: 1 is chance, 0 is none. NaN of a map of which
+    nothing is positive; it hits nothing, and that counts."""
     iou: Tensor
     """Of it and where the map reaches half way from its mean to its most, over frames."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -25,13 +27,15 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     return _correlation(ranks(first), ranks(second))
 
 
-def agreement(first: Tensor, second: Tensor) -> Tensor:
+def agreement(first: Tensor, second: Tensor, *, of: Literal["either", "first"] = "either") -> Tensor:
     """Of the voxels that are positive in either of two maps N T H W, the share that is in both: N in 0..1.
 
-    NaN where there are none. (Hiley et al. 2020, Table 2; "percentage overlap" is taken for intersection over union.)
+    NaN where there are none. The paper's "percentage overlap" does not say of what: `of="first"` takes the share of
+    the first map's, which is another one the other way round. (Hiley et al. 2020, Table 2.)
     """
     one, other = _flat(first) > 0, _flat(second) > 0
-    return (one & other).sum(dim=1) / (one | other).sum(dim=1)
+    whole = one | other if of == "either" else one
+    return (one & other).sum(dim=1) / whole.sum(dim=1)
 
 
 def centred(maps: Tensor) -> Tensor:
@@ -39,10 +43,7 @@ def centred(maps: Tensor) -> Tensor:
 
     (Hiley et al. 2020, 4.3.1: so that what is negligible does not count as relevant.)
     """
-    values = _flat(maps)
-    constant = values.amax(dim=1, keepdim=True) == values.amin(dim=1, keepdim=True)
-    moved = values - values.mean(dim=1, keepdim=True)
-    return moved.masked_fill(constant, 0).view(maps.shape)
+    return _around_zero(_flat(maps)).view(maps.shape)
 
 
 def ranks(maps: Tensor) -> Tensor:
@@ -61,6 +62,12 @@ def _flat(maps: Tensor) -> Tensor:
     return maps.flatten(1).double()
 
 
+def _around_zero(values: Tensor) -> Tensor:
+    """Each row less its mean; zeros of a constant one, whose mean is off by rounding."""
+    constant = values.amax(dim=1, keepdim=True) == values.amin(dim=1, keepdim=True)
+    return (values - values.mean(dim=1, keepdim=True)).masked_fill(constant, 0)
+
+
 def _summing_to_one(maps: Tensor) -> Tensor:
     values = _flat(maps).clamp(min=0)
     values = values - values.amin(dim=1, keepdim=True)
@@ -68,6 +75,6 @@ def _summing_to_one(maps: Tensor) -> Tensor:
 
 
 def _correlation(first: Tensor, second: Tensor) -> Tensor:
-    one, other = (of - of.mean(dim=1, keepdim=True) for of in (first, second))
+    one, other = _around_zero(first), _around_zero(second)
     alike: Tensor = (one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1))
     return alike

@@ -159,13 +159,14 @@ def test_a_folder_of_anything_else_is_none_of_them(figures: TorchBackend, tmp_pa
 def test_of_jhmdb_the_box_is_where_the_mask_is(figures: TorchBackend, tmp_path: Path):
     jhmdb(tmp_path)
     material = examples_of(figures, str(tmp_path), boxed=True)
-    (example,) = material.load(material.names)
-    assert example.label == "walk"
+    example = material.load(*material.names)
+    assert example.label == example.shows == "walk"
     assert example.frames.shape == (16, 112, 112, 3)
     # 24 pictures at 30 a second under a clip of 1.07 s at 15: it begins and ends as the film does.
     assert example.boxes[0] is None
     side = 112 / 40  # The middle square of 40 x 60 begins at x = 10.
     assert example.boxes[8] == Box(round(10 * side), round(10 * side), round(30 * side), round(30 * side))
+    assert example.regions["body"][8].sum() == pytest.approx(example.boxes[8].area, rel=0.01), "but its corners"
     levels = example.frames[:, 0, 0, 0].tolist()
     assert (levels[0], levels[-1]) == (10, 240)
     assert levels == sorted(levels)
@@ -174,7 +175,7 @@ def test_of_jhmdb_the_box_is_where_the_mask_is(figures: TorchBackend, tmp_path: 
 def test_a_stroke_is_read_about_its_middle(figures: TorchBackend, tmp_path: Path):
     strokes(tmp_path)
     material = examples_of(figures, str(tmp_path))
-    first, second = material.load(material.names)
+    first, second = map(material.load, material.names)
     assert first.label is None, "the network has no such class"
     middle = [float(of.frames[7:9].mean()) / 5 for of in (first, second)]
     assert middle[0] == pytest.approx(15, abs=1.5)

@@ -20,21 +20,22 @@ from rtx.cli.evaluate import _Here, _number
 from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
-from rtx.evaluate import agreement, faithful, localise, motion, overhead, papers, sanity
+from rtx.evaluate import agreement, classes, faithful, localise, motion, overhead, papers, sanity
 from rtx.evaluate.agreement import FLOW
 from rtx.evaluate.bootstrap import Mean, said
 from rtx.evaluate.examples import box_around, examples_of, plain
+from rtx.evaluate.rows import Rows
 from rtx.evaluate.studies import STUDIES
-from rtx.evaluate.study import NEED_LINEAR, Example, Maps, Row, Values, maps, means
+from rtx.evaluate.study import NEED_LINEAR, Example, Maps, Row, Values, maps, means, measured
 from rtx.measure.boxes import Box
-from rtx.measure.overhead import Overhead, Work
+from rtx.measure.overhead import Classify, Explain, Overhead
 from rtx.measure.similarity import rank_correlation
 from rtx.nets.zoo import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")
 def example(figures: TorchBackend) -> Example:
-    return next(examples_of(figures, "1").load(["scene 0"]))
+    return examples_of(figures, "1").load("scene 0")
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +115,14 @@ def test_localisation_by_the_truth_by_its_opposite_and_by_nothing(
     pretend({"right": truth, "wrong": 1 - truth, "none": 0 * truth})
     found = localise.measure(figures, ["right", "wrong", "none"], example)
     named = figures.labels[int(figures.forward(example.frames[None], [None]).logits[0].argmax())] == example.label
-    for asked in ("hit point", "IoU > 0", "IoU 0.5", "IoU 0.6"):
+    for asked in ("hit point", "meets", "IoU > 0", "IoU 0.5", "IoU 0.6"):
         assert found["right"][asked] == 1
         assert found["right"][f"{asked}, named"] == float(named)
         assert found["none"][asked] == 0
-    assert found["wrong"]["hit point"] == found["wrong"]["IoU 0.6"] == 0
-    mislabelled = Example(example.name, example.frames, "juggling", example.boxes)
+    assert found["wrong"]["hit point"] == found["wrong"]["meets"] == found["wrong"]["IoU 0.6"] == 0
+    mislabelled = Example(example.name, example.frames, "juggling", boxes=example.boxes)
     assert localise.measure(figures, ["right"], mislabelled)["right"]["hit point, named"] == 0
-    nowhere = Example(example.name, example.frames, example.label, (None,) * 16)
+    nowhere = Example(example.name, example.frames, example.label, boxes=(None,) * 16)
     assert set(localise.measure(figures, ["right"], nowhere)["right"].values()) == {None}
 
 
@@ -133,8 +134,9 @@ def test_each_stage_of_3dcam_is_a_row(figures: TorchBackend, example: Example):
 def test_evidence_is_found_sooner_by_cam_than_by_noise(figures: TorchBackend, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(faithful, "STEPS", 5)
     monkeypatch.setattr(faithful, "BASELINES", {"blur": faithful.BASELINES["blur"]})
-    scenes = examples_of(figures, "2").load(["scene 0", "scene 1"])
-    found = means([Row(of.name, faithful.measure(figures, ["cam"], of)) for of in scenes])
+    found = means(
+        list(measured(faithful.FAITHFUL, figures, ["cam"], scenes := examples_of(figures, "2"), scenes.names))
+    )
     cam, noise = ({key: of.mean for key, of in found[name].items() if of} for name in ("cam", faithful.NOISE))
     assert cam["insertion, blur"] > noise["insertion, blur"]
     assert cam["deletion, blur"] < noise["deletion, blur"]
@@ -162,7 +164,7 @@ def test_a_shuffled_head_turns_cam_round_where_the_weights_of_a_class_sum_below_
     lots = [torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(seed)) for seed in range(30)]
     plain, centred = [], []
     scenes = examples_of(figures, "6")
-    for scene in scenes.load(scenes.names):
+    for scene in map(scenes.load, scenes.names):
         forward = figures.forward(scene.frames[None], [None])
         top, features = int(forward.logits[0].argmax()), forward.outcome.features[0].float()
         shuffled = torch.stack([weight.flatten()[lot].view_as(weight)[top] for lot in lots])
@@ -185,15 +187,15 @@ def test_a_foreign_network_is_not_randomised_stage_by_stage(example: Example):
 def test_overhead_is_told_with_and_without_the_selective_step(
     figures: TorchBackend, example: Example, monkeypatch: pytest.MonkeyPatch
 ):
-    def turns_of(classify: Work, explaining: list[Work], turns: int) -> list[Overhead]:
-        for work in (classify, *explaining):
-            work()
-        return [Overhead(100, 1, 1.02), Overhead(100, 11, 1.11)]
+    def turns_of(classify: Classify, explaining: list[Explain], turns: int) -> list[Overhead]:
+        classify()
+        assert all(0 < explain() < 1000 for explain in explaining)
+        return [Overhead(100, 2, -1, 0.5), Overhead(100, 2, 11, 10)]
 
     monkeypatch.setattr(overhead, "overhead", turns_of)
     assert overhead.measure(figures, ["cam"], example) == {"cam": {
-        "classify, ms": 100, "explain, ms": 1, "both, ms": 101, "ratio": 1.02, "selective too, ms": 11,
-        "ratio with selective": 1.11,
+        "classify, ms": 100, "explain, ms": 0.5, "both, ms": 100.5, "ratio": 1.005, "passes differ, ms": 2,
+        "selective too, ms": 11, "ratio with selective": 1.11,
     }}  # fmt: skip
 
 
@@ -268,7 +270,7 @@ def test_films_are_found_and_named_by_their_folders(figures: TorchBackend, tmp_p
     (tmp_path / "notes.txt").write_text("none")
     material = examples_of(figures, str(tmp_path))
     assert material.names == ("JumpingJack/a.avi", "c.avi", "elsewhere/b.AVI")
-    found = {of.name: of for of in material.load(material.names)}
+    found = {name: material.load(name) for name in material.names}
     assert found["JumpingJack/a.avi"].label == "jumping jack"
     assert found["c.avi"].label is None
     assert found["c.avi"].frames.shape == (16, 112, 112, 3)
@@ -325,6 +327,65 @@ def test_rows_by_another_version_of_a_study_are_not_gone_on_with(tmp_path: Path,
     again = CliRunner().invoke(app, options)
     assert isinstance(again.exception, UserError)
     assert "a run of other settings left" in str(again.exception)
+
+
+def test_one_run_at_a_time_writes_to_a_report(tmp_path: Path):
+    options = ["eval", "agreement", "--explainer", "cam", "--explainer", "ksigma", "--clips", "1", "--report"]
+    report = tmp_path / "a.json"
+    with Rows(report, {}, Row):
+        refused = CliRunner().invoke(app, [*options, str(report)])
+        assert isinstance(refused.exception, UserError)
+        assert "another rtx measures for" in str(refused.exception)
+    done = CliRunner().invoke(app, [*options, str(report)])
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json"]
+
+
+def test_a_film_that_cannot_be_read_is_left_out_and_named(tmp_path: Path):
+    options = ["eval", "agreement", "--explainer", "cam", "--explainer", "ksigma", "--clips", str(tmp_path / "films")]
+    a_film(tmp_path / "films" / "good.avi")
+    (tmp_path / "films" / "bad.avi").write_bytes(b"none")
+    report = tmp_path / "a.json"
+    done = CliRunner().invoke(app, [*options, "--report", str(report)], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "left out: bad.avi: " in done.output
+    assert "of which 1 cannot be read" in done.output
+    whole = json.loads(report.read_text())
+    assert [of["name"] for of in whole["clips"] if "why" in of] == ["bad.avi"]
+    (tmp_path / "films" / "good.avi").unlink()
+    none = CliRunner().invoke(app, options)
+    assert isinstance(none.exception, UserError)
+    assert "none of 1 clips can be read, first bad.avi: " in str(none.exception)
+
+
+def test_a_map_of_the_class_that_is_shown_and_one_of_another(
+    figures: TorchBackend, example: Example, monkeypatch: pytest.MonkeyPatch
+):
+    """Of a map that knows, of one that does not, and of one that says nothing of any other class."""
+    shown = figures.labels.index(example.label or "")
+    acting = torch.from_numpy(example.regions["acting"]).float()
+    even, none = torch.ones_like(acting), torch.zeros_like(acting)
+
+    def asked(backend: TorchBackend, explainers: list[str], frames: np.ndarray, target: int) -> Maps:
+        right = target == shown
+        given = {"knows": acting if right else even, "blind": even, "silent": acting if right else none}
+        return Maps(backend.forward(frames[None], [target]), given, {})
+
+    monkeypatch.setattr(classes, "maps", asked)
+    found = classes.measure(figures, ["knows", "blind", "silent"], example)
+    assert found["knows"]["acting"] == pytest.approx(1 / float(acting.mean()), rel=1e-3)
+    assert found["knows"]["acting, of another"] == found["blind"]["acting"] == pytest.approx(1)
+    assert found["knows"]["acting, more"] == pytest.approx(1 / float(acting.mean()) - 1, rel=1e-3)
+    assert found["blind"]["acting, more"] == found["blind"]["body, more"] == 0
+    assert found["silent"]["acting, more"] is None
+    assert (found["silent"]["silent"], found["silent"]["silent of another"]) == (0, 1)
+    assert classes.measure(figures, ["blind"], replace(example, label=None)) == {}
+
+
+def test_the_other_class_is_another_and_the_same_each_time(figures: TorchBackend, example: Example):
+    drawn = [classes.another(figures, replace(example, name=f"scene {n}"), 3) for n in range(60)]
+    assert set(drawn) == set(range(len(figures.labels))) - {3}
+    assert drawn == [classes.another(figures, replace(example, name=f"scene {n}"), 3) for n in range(60)]
 
 
 def test_one_explainer_agrees_with_nobody():
@@ -404,6 +465,8 @@ def test_a_page_has_the_papers_tables_beside_what_was_measured(tmp_path: Path):
         (("sanity", "--explainer", "kam"), "unknown explainer 'kam'"),
         (("overhead", "--report", "x.doc"), "--report 'x.doc'"),
         (("overhead", "--device", "gpu"), "unknown device 'gpu'"),
+        (("overhead", "--precision", "fp23"), "did you mean 'fp32'"),
+        (("classes", "--clips", "20000"), "10000 scenes at most"),
         pytest.param(
             ("motion", "--device", "cuda"),
             "device 'cuda' is not usable here",

@@ -19,13 +19,12 @@ from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import mean_of
-from rtx.evaluate.truth import Row, row, rows, summary
+from rtx.evaluate.examples import examples_of
+from rtx.evaluate.study import Example
+from rtx.evaluate.truth import Row, judged, row, rows, summary
 from rtx.measure.localisation import widened
 from rtx.measure.places import Place, place
 from rtx.measure.places import widened as everywhere_widened
-from rtx.nets.cards import Card
-from rtx.scenes.film import film
-from rtx.scenes.scene import Cast
 
 SHAPE = (3, 112, 112)
 
@@ -131,23 +130,25 @@ def test_a_mean_and_how_sure_it_is():
     assert mean_of(values) == mean_of(values), "its seed is stated"
 
 
-@pytest.mark.thorough
 def test_what_counts_is_a_clip_that_shows_one_act_and_was_named_rightly(figures: TorchBackend):
-    engines = [Engine(figures, "cam", continual=False)]
-    frames = figures.card.clip.frames
-    found = {True: 0, False: 0}
-    for seed in range(8):
-        shot = film(Cast.draw(seed, held_out=True), frames, 15, 112, 112)
-        one = row(engines, seed, shot)
+    scenes, engines = examples_of(figures, "8"), [Engine(figures, "cam", continual=False)]
+    found = {True: 0, False: 0, None: 0}
+    for example in map(scenes.load, scenes.names):
+        one = row(engines, example, scenes.named)
         found[one.right] += 1
-        assert bool(one.places) == one.right
-        turned = shot._replace(acts=[dataclasses.replace(shot.acts[0], action="another"), *shot.acts[1:]])
-        assert not row(engines, seed, turned).right, "it shows two acts"
+        assert bool(one.places) == bool(one.right)
+        two_acts = dataclasses.replace(example, label=None, shows="")
+        assert row(engines, two_acts, scenes.named).right is False
+        judged = row(engines, dataclasses.replace(example, label=None, shows="juggling"), named=False)
+        assert judged.right is None, "there is no name for that"
+        assert judged.places
     assert found[True] >= 5
+    assert found[None] == 0
 
 
 def test_the_hall_is_explained_better_than_by_chance(figures: TorchBackend):
-    found = list(rows(figures, ["cam", "dtd | selective"], range(8)))
+    scenes = examples_of(figures, "8")
+    found = list(rows(figures, ["cam", "dtd | selective"], scenes, scenes.names))
     told = {(of.explainer, of.region): of for of in summary(found)}
     for explainer in ("cam", "dtd | selective"):
         body = told[explainer, "body"]
@@ -157,14 +158,24 @@ def test_the_hall_is_explained_better_than_by_chance(figures: TorchBackend):
         assert body.hit.mean > 0.6 > 3 * body.chance.mean
         assert body.ratio.low > 2
     assert summary(found)[0].region == "acting"
-    assert summary([Row(1, "kick", False)]) == []
+    assert summary([Row("scene 1", "kick", False)]) == []
 
 
-def test_a_network_that_does_not_know_the_hall_is_refused(figures: TorchBackend, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Card, "labels", ("juggling",))
-    monkeypatch.setattr(figures, "labels", ("juggling",))
-    with pytest.raises(UserError, match=r"does not name what the drawn hall shows; `--model figures` does"):
-        next(rows(figures, ["cam"], [0]))
+def test_where_a_network_names_nothing_of_what_is_shown_all_of_it_is_judged(
+    figures: TorchBackend, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(figures, "labels", tuple(f"class {number}" for number in range(len(figures.labels))))
+    scenes = examples_of(figures, "3")
+    assert not scenes.named
+    found = list(rows(figures, ["cam"], scenes, scenes.names))
+    assert [of.right for of in found] == [None] * 3
+    assert len(judged(found)) == 3
+
+
+def test_films_of_which_nobody_knows_what_is_where_are_refused(figures: TorchBackend):
+    example = Example("a.avi", np.zeros((16, 112, 112, 3), np.uint8))
+    with pytest.raises(UserError, match=r"a\.avi: what is where in it, nobody says"):
+        row([Engine(figures, "cam", continual=False)], example, named=False)
 
 
 OPTIONS = ("eval", "truth", "--explainer", "cam", "--explainer", "ksigma", "--clips")
@@ -176,15 +187,15 @@ def test_a_run_that_was_broken_off_goes_on(tmp_path: Path):
     assert done.exit_code == 0, done.output
     assert not part.exists()
     whole = json.loads(report.read_text())
-    assert [clip["seed"] for clip in whole["clips"]] == [0, 1, 2, 3]
+    assert [clip["name"] for clip in whole["clips"]] == [f"scene {n}" for n in range(4)]
     known = [msgspec.json.decode(json.dumps(clip).encode(), type=Row) for clip in whole["clips"]]
-    changed = msgspec.structs.replace(known[0], action="known before")
-    lines = [json.dumps(whole["settings"]), msgspec.json.encode(changed).decode(), '{"seed": 1, "act']
+    changed = msgspec.structs.replace(known[0], shows="known before")
+    lines = [json.dumps(whole["settings"]), msgspec.json.encode(changed).decode(), '{"name": "scene 1", "sho']
     part.write_text("\n".join(lines))
     again = CliRunner().invoke(app, [*OPTIONS, "4", "--report", str(report)])
     assert again.exit_code == 0, again.output
     clips = json.loads(report.read_text())["clips"]
-    assert [clip["action"] for clip in clips] == ["known before", *[clip["action"] for clip in whole["clips"][1:]]]
+    assert [clip["shows"] for clip in clips] == ["known before", *[clip["shows"] for clip in whole["clips"][1:]]]
     assert clips[1:] == whole["clips"][1:], "the same seeds are the same scenes"
 
     part.write_text("\n".join([json.dumps(whole["settings"] | {"clips": 5}), lines[1], ""]))

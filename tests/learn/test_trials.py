@@ -16,9 +16,9 @@ from rtx import resources
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate import cheat
+from rtx.evaluate.bootstrap import FEW
 from rtx.evaluate.examples import examples_of
 from rtx.evaluate.study import Means, means, measured
-from rtx.evaluate.truth import Told
 from rtx.learn import figures, trials
 from rtx.nets.causal import Causal
 from rtx.scenes.actions import LABELS
@@ -91,7 +91,7 @@ def test_the_shuffled_one_knows_nothing():
 def on_mats(model: str, explainers: list[str]) -> Means:
     backend = rtx.load(model, device="cpu", threads=1)
     material = examples_of(backend, "6", scene=cheat.kick_beside_mat)
-    return means(measured(cheat.CHEAT, backend, explainers, material.load(material.names)))
+    return means(list(measured(cheat.CHEAT, backend, explainers, material, material.names)))
 
 
 def test_explainers_that_ask_for_the_class_catch_the_one_that_cheats_and_not_the_honest_one():
@@ -107,17 +107,39 @@ def test_explainers_that_ask_for_the_class_catch_the_one_that_cheats_and_not_the
         assert named.mean == 1, "by the mat, which lies there"
 
 
-def test_the_shuffled_ones_maps_are_no_better_than_chance_on_the_acting_limbs():
+def told(name: str) -> Means:
+    return msgspec.convert(json.loads((RESULTS / f"{name}.json").read_text())["means"], Means)
+
+
+BLIND = ("ksigma",)
+"""Explainers that do not know what class they are asked for."""
+BOTH = ("cam3d", "pyramid")
+"""Of whose maps too little depends on the class to show on the limbs that act (TRUTH.md)."""
+
+
+@pytest.mark.parametrize("region", ["acting", "body"])
+def test_the_shuffled_ones_maps_of_the_class_that_is_shown_are_no_better_than_those_of_another(region: str):
     """The bounds that results are to land within, whenever they are made anew; those of the honest one beside them."""
-    shuffled, honest = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("truth-shuffled", "truth"))
-    assert shuffled["right"] <= 2.5 / len(LABELS) * shuffled["settings"]["clips"]
-    lows = [
-        {of.explainer: of.ratio.low for of in msgspec.convert(result["summary"], list[Told])
-         if of.region == "acting" and of.ratio is not None}
-        for result in (shuffled, honest)
-    ]  # fmt: skip
-    assert all(low <= 1 for low in lows[0].values())
-    assert [name for name in lows[0] if lows[1][name] <= 1] == []
+    shuffled, honest = told("eval-classes-shuffled"), told("eval-classes-figures")
+    for name, columns in shuffled.items():
+        more = columns[f"{region}, more"]
+        assert more is None or more.n < FEW or more.low <= 0, name
+    if region == "acting":
+        for name in honest.keys() - {*BLIND, *BOTH}:
+            more = honest[name]["acting, more"]
+            assert more is not None
+            assert more.low > 0, name
+
+
+def test_the_betrayed_one_is_caught_by_all_and_the_honest_one_suspected_by_none():
+    """As measured of all explainers; the bounds for whenever that is done anew."""
+    betrayed, honest = told("eval-cheat-betrayed"), told("eval-cheat-figures")
+    assert len(betrayed) >= 16
+    for name in betrayed:
+        caught, clear = betrayed[name]["mat"], honest[name]["mat"]
+        assert caught is not None
+        assert caught.low > 1.5, name
+        assert clear is None or clear.mean <= 1.1, name
 
 
 @pytest.mark.parametrize("name", ["betrayed", "shuffled"])
@@ -132,7 +154,7 @@ def test_the_weights_are_those_that_were_measured_when_it_was_trained(name: str)
 
 
 def test_a_network_that_knows_no_kick_is_refused(i3d: TorchBackend):
-    example = next(examples_of(i3d, "1", scene=cheat.kick_beside_mat).load(["scene 0"]))
+    example = examples_of(i3d, "1", scene=cheat.kick_beside_mat).load("scene 0")
     with pytest.raises(UserError, match="i3d-k400 knows no 'kick'"):
         cheat.measure(i3d, ["cam"], example)
 

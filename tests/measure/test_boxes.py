@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rtx.measure.boxes import NOTHING, Box, above, accuracy, hits_box, hits_point, iou, localised
+from rtx.measure.boxes import NOTHING, Box, above, accuracy, hits_box, hits_point, iou, localised, meets
 
 TRUE = Box(4, 2, 8, 6)
 
@@ -31,6 +31,7 @@ def test_a_perfect_map_finds_the_box():
     assert Box(*localised(a_map(TRUE))[0].tolist()) == TRUE
     assert iou(one(TRUE), one(TRUE)) == 1
     assert hits_point(a_map(TRUE), one(TRUE))
+    assert meets(a_map(TRUE), one(TRUE))
     assert all(hits_box(iou(localised(a_map(TRUE)), one(TRUE)), least) for least in (0, 0.5, 0.6, 1.0))
 
 
@@ -40,12 +41,14 @@ def test_a_constant_map_hits_nothing(value: float):
     assert not above(constant).any()
     assert Box(*localised(constant)[0].tolist()) == NOTHING
     assert not hits_point(constant, one(TRUE))
+    assert not meets(constant, one(TRUE))
     assert not hits_box(iou(localised(constant), one(TRUE)), 0)
 
 
 def test_an_inverted_map_misses_the_box_but_surrounds_it():
     inverted = 1 - a_map(TRUE)
     assert not hits_point(inverted, one(TRUE))
+    assert not meets(inverted, one(TRUE))
     assert Box(*localised(inverted)[0].tolist()) == Box(0, 0, 12, 10)
     assert hits_box(iou(localised(inverted), one(TRUE)), 0), "the box around a ring meets what is in it"
     assert not hits_box(iou(localised(inverted), one(TRUE)), 0.5)
@@ -65,6 +68,23 @@ def test_of_several_contours_the_largest_counts():
     both = a_map(Box(0, 0, 2, 2), 2.0) + a_map(TRUE, 1.5)
     assert Box(*localised(both)[0].tolist()) == TRUE
     assert not hits_point(both, one(TRUE)), "the maximum lies in the other"
+
+
+def test_a_thresholded_map_meets_the_box_by_one_pixel_within_it():
+    corner = a_map(TRUE) * 0
+    corner[0, 5, 7], corner[0, 0, 0] = 0.8, 1
+    assert meets(corner, one(TRUE))
+    assert not meets(corner, one(TRUE._replace(right=7))), "right is outside"
+    assert not meets(corner, one(TRUE._replace(bottom=5))), "and so is bottom"
+    maps = torch.cat((corner, a_map(TRUE), a_map(Box(0, 0, 3, 1))))
+    assert meets(maps, one(TRUE).expand(3, 4)).tolist() == [True, True, False]
+
+
+def test_per_clip_a_frame_with_little_evidence_has_no_contour():
+    maps = torch.cat((a_map(TRUE), a_map(TRUE, 0.1)))
+    assert localised(maps).tolist() == [list(TRUE)] * 2
+    assert localised(maps, per="clip").tolist() == [list(TRUE), list(NOTHING)]
+    assert not above(torch.ones(2, 10, 12), per="clip").any()
 
 
 def test_frames_are_judged_each_by_its_own_box():

@@ -93,7 +93,15 @@ def test_the_extremes():
     assert agreement(one, -one).max() == 0
 
 
-@pytest.mark.parametrize("nothing", [0.0, 1.0, -1.0])
+def test_agreement_of_the_first_is_the_share_of_its_voxels_that_are_in_the_other():
+    """The other reading of "overlap": it does not go both ways."""
+    one, other = torch.tensor([[[[1.0, 1.0, 1.0, -1.0]]]]), torch.tensor([[[[2.0, -1.0, -1.0, 2.0]]]])
+    assert agreement(one, other) == 1 / 4
+    assert agreement(one, other, of="first") == pytest.approx(1 / 3)
+    assert agreement(other, one, of="first") == 1 / 2
+
+
+@pytest.mark.parametrize("nothing", [0.0, 1.0, -1.0, 0.3])
 def test_a_constant_map_says_nothing_rather_than_something(nothing: float):
     constant = torch.full(SHAPE, nothing, dtype=torch.float64)
     for measure in (sim, pcc, rank_correlation):
@@ -137,6 +145,16 @@ def test_motion_precision_at_its_extremes():
     assert motion_precision(on, moves).tolist() == [1.0]
     assert motion_precision(off, moves).tolist() == [0.0]
     assert motion_precision(torch.ones(1, 1, 2, 4), moves).isnan().all(), "nothing is more relevant than the rest"
+
+
+def test_without_centring_relevant_is_what_lies_above_zero():
+    whole, moves = torch.tensor([[[[3.0, 1.0, -1.0, -3.0]]]]), torch.zeros(1, 1, 1, 4, 2)
+    moves[..., 0, 0] = 1.0
+    assert motion_precision(whole + 2, moves) == 1 / 2
+    assert motion_precision(whole + 2, moves, centre=False) == pytest.approx(1 / 3)
+    kept = torch.tensor([[[[5.0, 0.0, 0.0, 0.0]]]])
+    assert selectivity(kept, whole + 2) == (1 / 2, 3 / 4)
+    assert selectivity(kept, whole + 2, centre=False) == pytest.approx((1 / 3, 5 / 9))
 
 
 def test_selectivity_as_it_is_defined():

@@ -1,0 +1,57 @@
+"""Do maps say more of the class that is shown than of another? Those of a network that knows nothing cannot."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from rtx.engine.torch_backend import TorchBackend
+from rtx.errors import UserError
+from rtx.evaluate.study import Example, Study, Values, known, maps, places
+
+REGIONS = ("acting", "body")
+
+
+def another(backend: TorchBackend, example: Example, shown: int) -> int:
+    """Another class by lot; the clip's name is its seed."""
+    others = [number for number in range(len(backend.labels)) if number != shown]
+    return int(np.random.default_rng([0xC1A5, zlib.crc32(example.name.encode())]).choice(others))
+
+
+def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:
+    """Whether the network names it or not. Nothing of a clip that shows no class of the network's, or two."""
+    where = {name: example.regions[name] for name in REGIONS if name in example.regions}
+    if not where:
+        raise UserError(f"{example.name}: what is where in it, nobody says; give a number of scenes to draw")
+    if example.label is None:
+        return {}
+    shown = backend.labels.index(example.label)
+    asked = (shown, another(backend, example, shown))
+    one, other = (places(maps(backend, explainers, example.frames, of).relevance, where) for of in asked)
+    values: Values = {}
+    for name in explainers:
+        values[name] = {}
+        for region in where:
+            here, there = (found[name][region][2] for found in (one, other))
+            values[name] |= {
+                region: here,
+                f"{region}, of another": there,
+                f"{region}, more": None if here is None or there is None else known(here - there),
+            }
+        silent = (all(of[name][region][2] is None for region in where) for of in (one, other))
+        values[name] |= dict(zip(("silent", "silent of another"), map(float, silent), strict=True))
+    return values
+
+
+CLASSES = Study(
+    "classes",
+    ("ksigma", "cam", "contrast", "saliency", "guided_backprop", "grad_cam", "grad_cam_pp", "layer_cam",
+     "guided_grad_cam", "cam3d", "p3dcam", "dtd", "lrp", "excitation_backprop", "contrastive_mwp", "pyramid"),
+    measure,
+    "acting, body: the share of the relevance there over the share of the area, asked for the class that is shown; of "
+    "another: asked for one by lot (the clip's name is its seed); more: the former less the latter, 0 where the class "
+    "makes no difference. silent: how often nothing speaks for the class.",
+    boxed=True,
+)  # fmt: skip
