@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rtx.engine.engine import Engine, Found
-from rtx.engine.held import frames_of
+from rtx.engine.held import all_frames_of, explained_class, frames_of
+from rtx.engine.torch_backend import TorchBackend
 from rtx.explain.placing import axis
 from rtx.link.wire import Faithfulness
+from rtx.nets.causal import Causal
 
 TENTH = 0.1
 """Of the voxels are taken away."""
@@ -81,7 +85,7 @@ class Meter:
         self._last = at
         if self._engine.rung.words:
             found = []  # What is explained while something is given up may be another's map.
-        whole = [of for of in found if len(of.clip.before or ()) + len(of.clip.frames) == of.input_size[0]]
+        whole = [of for of in found if of.clip.whole]
         self._next = min(whole, key=lambda of: self._count(of.clip.camera), default=None)
 
     def step(self) -> bool:
@@ -106,26 +110,38 @@ class Meter:
 
     def _measure(self, found: Found) -> Iterator[None]:
         """`PASSES` over one clip: whole, without its most relevant tenth, without another tenth of that shape."""
-        frames = frames_of(found)
+        frames, past, label = frames_of(found), all_frames_of(found), explained_class(self._engine, found)
+        past = past[: len(past) - len(frames)]
         mask = most_relevant(found, self._random)
-        label, whole = self._score(frames, self._engine.target)
+        whole = self._score(past, frames, label)
         yield
-        _, without_hottest = self._score(blanked(frames, mask), label)
+        without_hottest = self._score(past, blanked(frames, mask), label)
         yield
-        _, without_other = self._score(blanked(frames, elsewhere(mask, self._random)), label)
+        without_other = self._score(past, blanked(frames, elsewhere(mask, self._random)), label)
         known = self._known.setdefault(found.clip.camera, _Known())
         known.scores.append((whole, without_hottest, without_other))
         known.clips += 1
 
-    def _score(self, frames: NDArray[np.uint8], label: int | None) -> tuple[int, float]:
-        """A class's number and how likely it is; without one, the likeliest."""
+    def _score(self, past: NDArray[np.uint8], frames: NDArray[np.uint8], label: int) -> float:
+        """How likely the class is; where a stream is followed, after what came before the clip."""
         self.passes += 1
-        forward = self._engine.backend.forward(frames[None], [label])
-        number = int(forward.target[0])
-        return number, float(forward.logits[0].softmax(0)[number])
+        backend = self._engine.backend
+        if self._engine.follows:
+            logits = classified(backend, np.concatenate([past, frames]), len(frames))
+        else:
+            logits = backend.forward(frames[None], [label]).logits[0]
+        return float(logits.softmax(0)[label])
 
     def _count(self, camera: str) -> int:
         return self._known[camera].clips if camera in self._known else 0
+
+
+@torch.inference_mode()
+def classified(backend: TorchBackend, frames: NDArray[np.uint8], last: int) -> Tensor:
+    """What a network that never looks ahead says of the last frames of T H W 3, having seen those before them: M."""
+    assert isinstance(backend.network, Causal)
+    features = backend.network.extract(backend.normalise(frames[None]))
+    return backend.network.classify(features[:, :, -last:])[0]
 
 
 def most_relevant(found: Found, random: np.random.Generator) -> Mask:

@@ -26,8 +26,18 @@ MAX_SIDE = 28
 
 def frames_of(found: Found) -> NDArray[np.uint8]:
     """The clip's frames T H W 3, also of a network that follows the stream."""
+    return all_frames_of(found)[-found.input_size[0] :]
+
+
+def all_frames_of(found: Found) -> NDArray[np.uint8]:
+    """The clip's frames, and before them those that it depends on beside, where a network follows the stream."""
     newest = found.clip.frames
     return np.concatenate([np.stack(found.clip.before), newest]) if found.clip.before else newest
+
+
+def explained_class(engine: Engine, found: Found) -> int:
+    """The number of the class that was explained; of one that is blind to it, the likeliest."""
+    return engine.labels.index(found.explanation.target or found.explanation.top[0].label)
 
 
 def held(found: Found, layers: tuple[TreeLayer, ...] = ()) -> HeldClip:
@@ -42,9 +52,7 @@ def tree_of(engine: Engine, found: Found) -> tuple[TreeLayer, ...]:
     """The Class Feature Pyramid of the explained class, or of the likeliest; takes a recorded pass. UserError."""
     if engine.backend.name != "torch":
         raise UserError(f"a pyramid reads layers, and backend {engine.backend.name!r} gives features only")
-    explanation = found.explanation
-    target = engine.labels.index(explanation.target or explanation.top[0].label)
-    forward = engine.backend.forward(frames_of(found)[None], [target])
+    forward = engine.backend.forward(frames_of(found)[None], [explained_class(engine, found)])
     root = tree(forward, forward.theta, DEPTH)
     return tuple(_layers(root, forward.input_size))[:MOST_LAYERS]
 

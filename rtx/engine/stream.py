@@ -20,7 +20,7 @@ from rtx.engine.window import Clip, see
 from rtx.geometry import input_rect, shown_part
 from rtx.link.frames import Frame
 from rtx.nets import cards
-from rtx.nets.causal import Past
+from rtx.nets.causal import REACH, Past
 
 SOONEST = 0.35
 """A frame that comes sooner after the last one taken, in strides, would tell the network nothing new."""
@@ -47,7 +47,7 @@ class Stream:
 
     One thread adds, another takes. An epoch (a loop, a reopened camera, a jump) and a gap start it empty. A second lane
     begins as a copy of the first, so that what was seen is not seen again. `overload` counts frames that were replaced
-    by a newer one before they were taken.
+    by a newer one before they were taken. A clip comes with the frames before it that it depends on.
     """
 
     def __init__(self, clip: cards.Clip, roi: tuple[float, float, float, float], fit: Literal["crop", "pad"]):
@@ -126,6 +126,7 @@ class Stream:
             while len(lane.times) > self._spec.frames:
                 lane.times.popleft()
                 lane.seqs.popleft()
+            while len(lane.frames) > self._spec.frames + REACH:
                 lane.frames.popleft()
             return Clip(
                 camera, waiting.epoch, lane.seqs[0], seq, waiting.frames, tuple(lane.times), waiting.height,

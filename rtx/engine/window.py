@@ -53,7 +53,8 @@ class Clip:
     since: int = 0
     """Capture time of the first frame that no clip before this one had seen."""
     before: tuple[NDArray[np.uint8], ...] = field(default=(), repr=False)
-    """Where a network follows the stream: the clip's frames before the newest one, H W 3 each, oldest first."""
+    """Where a network follows the stream: frames before the newest one, H W 3 each, oldest first. The last are the
+    clip's; what comes before them, it depends on beside, as far as it was seen."""
     flow: NDArray[np.float32] | None = field(default=None, repr=False)
     """T H W 2: how each frame's pixels came there, in pixels a stride; where the network takes that."""
 

@@ -42,7 +42,7 @@ class DataSet(NamedTuple):
 
 def found_in(folder: Path) -> DataSet | None:
     """The data set that lies there; None where it is none of these. UserError where it is not whole."""
-    for look in (_jhmdb, _ucf101, _ttstroke, _hmdb51, _kinetics, _weizmann):
+    for look in (_jhmdb, _ucf101, _hmdb51, _kinetics, _weizmann, _ttstroke):
         found = look(folder)
         if found is not None:
             return found
@@ -74,7 +74,8 @@ def _ucf101(folder: Path) -> DataSet | None:
 def _hmdb51(folder: Path) -> DataSet | None:
     """class/NAME.avi beside lists `class_test_split1.txt`, of lines `NAME.avi 2`; 2 is the test set."""
     lists = sorted((*folder.glob("*_test_split1.txt"), *folder.glob("*/*_test_split1.txt")))
-    lists += [] if lists else sorted(folder.parent.glob("*plits/*_test_split1.txt"))
+    if not lists and any(folder.glob("*/*.avi")):
+        lists = sorted(folder.parent.glob("*plits/*_test_split1.txt"))
     if not lists:
         return None
     items = tuple(_listed(lists, lambda name, label: _hmdb_film(folder, name, label)))
@@ -112,9 +113,18 @@ def _ttstroke(folder: Path) -> DataSet | None:
         here = sorted(of for of in part.glob("*/*") if of.suffix.lower() in FILMS)
         if here:
             return DataSet("TTStroke-21", tuple(_film(part, of, of.parent.name) for of in here), part.name)
-    said = sorted(of for of in folder.rglob("*.xml") if of.read_bytes()[:400].find(b"<video") >= 0)
+    said = sorted(of for of in folder.rglob("*.xml") if b"<video" in _head(of))
     items = tuple(item for of in said for item in _strokes(folder, of))
     return DataSet("TTStroke-21", items, "all strokes") if items else None
+
+
+def _head(said: Path) -> bytes:
+    """How a list begins. UserError."""
+    try:
+        with said.open("rb") as file:
+            return file.read(400)
+    except OSError as error:
+        raise UserError(f"{said} cannot be read: {error.strerror}") from None
 
 
 def _strokes(folder: Path, said: Path) -> list[Item]:
@@ -216,5 +226,6 @@ def _there(name: str, items: tuple[Item, ...]) -> tuple[Item, ...]:
     needed = [path for of in items for path in (of.path, of.mask) if path is not None]
     gone = [path for path in needed if not path.exists()]
     if gone:
-        raise UserError(f"{name}: of {len(needed)} files that its list names {len(gone)} are missing, first {gone[0]}")
+        first = ", ".join(map(str, gone[:NAMED]))
+        raise UserError(f"{name}: of {len(needed)} files that its list names {len(gone)} are missing, first {first}")
     return items

@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import Mean, Middle, mean_of
 from rtx.evaluate.questions import QUESTIONS
+from rtx.explain.chain import chain_for
 from rtx.explain.placing import upsample
+from rtx.explain.registry import Chain
+from rtx.explain.run import Ran, begin, step_on
 from rtx.measure.boxes import Box
 from rtx.measure.places import place
 from rtx.nets.cards import Clip
@@ -165,17 +167,21 @@ def maps(
     backend: TorchBackend, explainers: Sequence[str], frames: NDArray[np.uint8], target: int | None = None
 ) -> Maps:  # fmt: skip
     """Maps of a clip's top class, or of another, from one pass."""
-    return maps_in(backend.forward(frames[None], [target]), {
-        name: Engine(backend, name, continual=False) for name in explainers
-    })  # fmt: skip
+    chains = {name: chain_for(name, None, backend.labels)[0] for name in explainers}
+    return maps_in(backend.forward(frames[None], [target]), chains)
 
 
-def maps_in(forward: Forward, engines: Mapping[str, Engine]) -> Maps:
-    """Maps of a pass of one clip."""
+@torch.no_grad()
+def maps_in(forward: Forward, chains: Mapping[str, Chain]) -> Maps:
+    """Maps of a pass of one clip; an explainer is run once, whatever steps follow it."""
     found: tuple[dict[str, Tensor], ...] = {}, {}
     for of, seen in zip(found, apart(forward), strict=False):
-        for name, engine in engines.items():
-            of[name] = upsample(seen, engine.run_in(seen).explained.relevance)[0].float()
+        begun: dict[str, Ran] = {}
+        for name, chain in chains.items():
+            first = str(chain.calls[0])
+            if first not in begun:
+                begun[first] = begin(chain, seen)
+            of[name] = upsample(seen, step_on(chain, seen, begun[first]).relevance)[0].float()
     return Maps(forward, *found)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
-from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import Mean, mean_of
 from rtx.evaluate.study import Example, Material, Places, maps_in, places
+from rtx.explain.chain import chain_for
+from rtx.explain.registry import Chain
 
 VERSION = 2
 """Of what is measured, and how: results of another are measured anew."""
@@ -48,27 +49,26 @@ def rows(backend: TorchBackend, explainers: Sequence[str], material: Material, n
     Where it has names for none of what they show, each is explained for the class that it says, whatever that is.
     UserError where nobody knows what is where.
     """
-    engines = [Engine(backend, name, continual=False) for name in explainers]
+    chains = {str(chain): chain for chain in (chain_for(name, None, backend.labels)[0] for name in explainers)}
     for name in names:
         try:
             example = material.load(name)
         except UserError as error:
             yield Row(name, "", None, why=str(error))
         else:
-            yield row(engines, example, material.named)
+            yield row(backend, chains, example, material.named)
 
 
-def row(engines: Sequence[Engine], example: Example, named: bool) -> Row:
-    """One clip, by every engine, in one pass."""
+def row(backend: TorchBackend, chains: Mapping[str, Chain], example: Example, named: bool) -> Row:
+    """One clip, by every chain, in one pass."""
     where = {name: example.regions[name] for name in REGIONS if name in example.regions}
     if not where:
         raise UserError(f"{example.name}: what is where in it, nobody says; give a number of scenes to draw")
-    backend = engines[0].backend
     forward = backend.forward(example.frames[None], [None])
     right = backend.labels[int(forward.logits[0].argmax())] == example.label if named else None
     if right is False:
         return Row(example.name, example.shows, right)
-    maps = maps_in(forward, {str(engine.chain): engine for engine in engines})
+    maps = maps_in(forward, chains)
     by_name = maps.relevance | {f"{name}, flow": of for name, of in maps.beside.items()}
     return Row(example.name, example.shows, right, places(by_name, where))
 

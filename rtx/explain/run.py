@@ -45,11 +45,20 @@ class Ran(NamedTuple):
 
 def run(chain: Chain, forward: Forward, memory: list[Memory] | None = None) -> Ran:
     """Explainer and steps, left to right; also where a graph is traced, so that no number is looked at here."""
-    first, *steps = chain.calls
+    return step_on(chain, forward, begin(chain, forward), memory)
+
+
+def begin(chain: Chain, forward: Forward) -> Ran:
+    """The explainer."""
+    first = chain.calls[0]
     made: Tensor | Shared = first.declaration.function(forward, **first.parameters)
-    relevance, lost = made if isinstance(made, Shared) else (made, None)
-    share: Tensor | None = None
-    for call in steps:
+    return Ran(*made) if isinstance(made, Shared) else Ran(made)
+
+
+def step_on(chain: Chain, forward: Forward, begun: Ran, memory: list[Memory] | None = None) -> Ran:
+    """The steps, from what the explainer gave."""
+    relevance, lost, share = begun
+    for call in chain.calls[1:]:
         stepped: Stepped = call.declaration.function(forward, relevance, **call.parameters, memory=memory)
         relevance = stepped.relevance
         share = share if stepped.motion_share is None else stepped.motion_share

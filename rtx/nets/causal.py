@@ -51,6 +51,8 @@ _STAGES = (
     ("late", 104, 3, 1, 3, 2),
     ("last", 128, 3, 1, 3, 2),
 )
+REACH = sum((kernel - 1) * dilation for *_, kernel, dilation in _STAGES)
+"""Frames before its own that a feature frame depends on."""
 
 
 class Past:

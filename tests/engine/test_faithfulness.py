@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -264,3 +265,41 @@ def test_it_measures_a_network_that_follows_the_stream_once_there_is_a_whole_cli
             measured_at.append(number)
     assert measured_at[0] == figures.card.clip.frames - 1
     assert meter.of("hall") is not None
+
+
+def test_of_a_stream_it_measures_what_was_explained_after_all_that_came_before(figures: TorchBackend):
+    """The score of the whole clip is the one that stands beside the heat, also where more was seen than the clip."""
+    engine = Engine(figures, "cam")
+    stream, times = Stream(figures.card.clip, (0, 0, 1, 1), "crop"), []
+    for number, picture in enumerate(film(Cast.draw(4, held_out=True), 60, 15, 112, 112).frames):
+        frame = Frame("hall", 1, number, round((number + 1) * NS_PER_S / 15), picture)
+        stream.shrink(frame)
+        stream.add(frame)
+        clip = stream.clip("hall")
+        assert clip is not None
+        found = engine.find([clip], [Memory()])[0]
+        if number not in (15, 22, 29, 30, 44, 59):
+            continue
+        meter = Meter(engine)
+        meter.explained([found], 1e9)
+        measured(meter)
+        told = meter.of("hall")
+        assert told is not None
+        assert told.whole == pytest.approx(found.explanation.top[0].p, abs=2e-4), number
+        times.append(number)
+    assert len(times) == 6
+
+
+def test_the_class_that_was_explained_is_measured_though_another_is_likelier_now(engine: Engine, found: Found):
+    least = engine.labels[int(figures_logits(engine).argmin())]
+    asked = replace(found, explanation=msgspec.structs.replace(found.explanation, target=least))
+    meter = Meter(engine)
+    meter.explained([asked], 1e9)
+    measured(meter)
+    told = meter.of("hall")
+    assert told is not None
+    assert told.whole == pytest.approx(float(figures_logits(engine).softmax(0).min()), abs=1e-4)
+
+
+def figures_logits(engine: Engine) -> torch.Tensor:
+    return engine.backend.forward(a_shot().frames[None], [None]).logits[0]

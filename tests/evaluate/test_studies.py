@@ -20,13 +20,14 @@ from rtx.cli.evaluate import _Here, _number
 from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
-from rtx.evaluate import agreement, classes, faithful, localise, motion, overhead, papers, sanity
+from rtx.evaluate import agreement, classes, faithful, localise, motion, overhead, papers, sanity, study
 from rtx.evaluate.agreement import FLOW
 from rtx.evaluate.bootstrap import Mean, said
 from rtx.evaluate.examples import box_around, examples_of, plain
 from rtx.evaluate.rows import Rows
 from rtx.evaluate.studies import STUDIES
 from rtx.evaluate.study import NEED_LINEAR, Example, Maps, Row, Values, maps, means, measured
+from rtx.explain.placing import upsample
 from rtx.measure.boxes import Box
 from rtx.measure.overhead import Classify, Explain, Overhead
 from rtx.measure.similarity import rank_correlation
@@ -58,8 +59,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
             forward = backend.forward(frames[None], [target])
             return Maps(forward, {name: relevance[name] for name in explainers}, {})
 
-        for study in (agreement, motion, localise, faithful):
-            monkeypatch.setattr(study, "maps", found)
+        for asks in (agreement, motion, localise, faithful):
+            monkeypatch.setattr(asks, "maps", found)
 
     return given
 
@@ -205,14 +206,14 @@ def test_what_papers_tables_are_compared_with_is_measured(
 ):
     """Each of their rows and columns is one of the study's, or said to be none; flow is a twin network's."""
     monkeypatch.setattr(overhead, "TURNS", 1)
-    study = STUDIES[name]
+    asks = STUDIES[name]
     said = {of for table in papers.tables(name) for row in table.rows.values() for of in row.ours.split(" and ")}
-    asked = [of for of in study.fitting(figures) if any(row.split(",")[0] == of for row in said)]
-    values: Values = study.measure(figures, asked, small)
+    asked = [of for of in asks.fitting(figures) if any(row.split(",")[0] == of for row in said)]
+    values: Values = asks.measure(figures, asked, small)
     if any(column.startswith(FLOW) for table in papers.tables(name) for column in table.columns.values()):
         noise = np.random.default_rng(0).integers(0, 255, (16, 48, 48, 3), np.uint8)
         fitting = [of for of in asked if of not in NEED_LINEAR and of != "dtd"]
-        for row, beside in study.measure(twin.backend, fitting, Example("noise", noise)).items():
+        for row, beside in asks.measure(twin.backend, fitting, Example("noise", noise)).items():
             values[row] |= beside
     columns = {column for of in values.values() for column in of}
     found = means([Row(small.name, values)])
@@ -254,6 +255,19 @@ def test_maps_are_of_the_class_that_is_asked_for(figures: TorchBackend, example:
     assert int(again.target) == 3
     torch.testing.assert_close(other.relevance["cam"].amax() > 0, torch.tensor(True))
     assert not torch.equal(other.relevance["cam"], maps(figures, ["cam"], example.frames, 4).relevance["cam"])
+
+
+def test_an_explainer_is_run_once_whatever_steps_follow_and_gives_what_it_gives_live(
+    figures: TorchBackend, example: Example, monkeypatch: pytest.MonkeyPatch
+):
+    chains, begun = ["dtd", "dtd | selective(n=2)", "cam | selective"], []
+    ran = study.begin
+    monkeypatch.setattr(study, "begin", lambda chain, forward: begun.append(chain.name) or ran(chain, forward))
+    found = maps(figures, chains, example.frames).relevance
+    assert begun == ["dtd", "cam"]
+    for name in chains:
+        batch = Engine(figures, name, continual=False).run(example.frames[None])
+        torch.testing.assert_close(found[name], upsample(batch.forward, batch.explained.relevance)[0])
 
 
 def a_film(path: Path) -> None:
@@ -419,7 +433,7 @@ def test_an_interval_is_told_of_no_fewer_than_eight():
 
 
 def test_what_is_measured_here_stands_in_the_papers_unit():
-    tables = {of.title: of for study in STUDIES for of in papers.tables(study)}
+    tables = {of.title: of for name in STUDIES for of in papers.tables(name)}
     for table in tables.values():
         said = [
             cell
@@ -434,8 +448,8 @@ def test_what_is_measured_here_stands_in_the_papers_unit():
 
 def test_a_network_is_not_asked_for_what_needs_another_head(twin: Engine, figures: TorchBackend):
     assert "pyramid" in STUDIES["overhead"].fitting(figures)
-    for study in STUDIES.values():
-        assert not {"cam", "contrast", "pyramid"} & set(study.fitting(twin.backend))
+    for asks in STUDIES.values():
+        assert not {"cam", "contrast", "pyramid"} & set(asks.fitting(twin.backend))
 
 
 def test_layers_of_3dcam_are_those_that_the_card_names(i3d: TorchBackend, figures: TorchBackend):

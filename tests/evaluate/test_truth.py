@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from rtx.cli import app, main
-from rtx.engine.engine import Engine
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import mean_of
 from rtx.evaluate.examples import examples_of
 from rtx.evaluate.study import Example
 from rtx.evaluate.truth import Row, judged, row, rows, summary
+from rtx.explain.registry import parse
 from rtx.measure.localisation import widened
 from rtx.measure.places import Place, place
 from rtx.measure.places import widened as everywhere_widened
@@ -131,15 +131,15 @@ def test_a_mean_and_how_sure_it_is():
 
 
 def test_what_counts_is_a_clip_that_shows_one_act_and_was_named_rightly(figures: TorchBackend):
-    scenes, engines = examples_of(figures, "8"), [Engine(figures, "cam", continual=False)]
+    scenes, chains = examples_of(figures, "8"), {"cam": parse("cam")}
     found = {True: 0, False: 0, None: 0}
     for example in map(scenes.load, scenes.names):
-        one = row(engines, example, scenes.named)
+        one = row(figures, chains, example, scenes.named)
         found[one.right] += 1
         assert bool(one.places) == bool(one.right)
         two_acts = dataclasses.replace(example, label=None, shows="")
-        assert row(engines, two_acts, scenes.named).right is False
-        judged = row(engines, dataclasses.replace(example, label=None, shows="juggling"), named=False)
+        assert row(figures, chains, two_acts, scenes.named).right is False
+        judged = row(figures, chains, dataclasses.replace(example, label=None, shows="juggling"), named=False)
         assert judged.right is None, "there is no name for that"
         assert judged.places
     assert found[True] >= 5
@@ -175,7 +175,7 @@ def test_where_a_network_names_nothing_of_what_is_shown_all_of_it_is_judged(
 def test_films_of_which_nobody_knows_what_is_where_are_refused(figures: TorchBackend):
     example = Example("a.avi", np.zeros((16, 112, 112, 3), np.uint8))
     with pytest.raises(UserError, match=r"a\.avi: what is where in it, nobody says"):
-        row([Engine(figures, "cam", continual=False)], example, named=False)
+        row(figures, {"cam": parse("cam")}, example, named=False)
 
 
 OPTIONS = ("eval", "truth", "--explainer", "cam", "--explainer", "ksigma", "--clips")

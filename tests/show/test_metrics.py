@@ -73,6 +73,7 @@ def test_counts_are_told_by_camera_process_and_cause():
     assert found["rtx_score_ratio", "hall", "nothing"] == 0.9
     assert found["rtx_score_ratio", "hall", "hottest"] == 0.43
     assert found["rtx_score_ratio", "hall", "elsewhere"] == 0.87
+    assert found["rtx_score_clips", "hall"] == 12
     assert found["rtx_faithfulness_passes_total",] == 36
     assert found["rtx_faithfulness_cost_ratio",] == 0.0125
 

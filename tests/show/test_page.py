@@ -373,7 +373,8 @@ def test_what_the_score_is_without_the_heat_is_said_beside_what_it_is_without_as
     assert page.locator(".motion dd").inner_text() == "40 %"
     assert page.locator(".faithfulness dd").all_inner_texts() == [
         "43 %",
-        "with it 91 %, without as much elsewhere 88 %; clips: 12, 1.2 % of the time",
+        "of 91 %; elsewhere 88 %",
+        "12 clips, 1.2 % of the time",
     ]
     shown(page, sink, view(faithfulness=None))
     assert page.locator(".faithfulness").is_hidden()

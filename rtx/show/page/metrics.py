@@ -108,16 +108,18 @@ def _faithfulness(part: Part) -> Iterable[Metric]:
     score = GaugeMetricFamily(
         "rtx_score_ratio", "How likely the explained class is, without a tenth of a clip.", labels=["camera", "without"]
     )
+    clips = GaugeMetricFamily("rtx_score_clips", "Clips that these scores are means of.", labels=["camera"])
     cost = GaugeMetricFamily("rtx_faithfulness_cost_ratio", "Of the time in which clips came, what these passes took.")
     known = faithfulness_of(part.facts)
     for camera, told in known.items():
         score.add_metric([camera, "nothing"], told.whole)
         score.add_metric([camera, "hottest"], told.hottest)
         score.add_metric([camera, "elsewhere"], told.elsewhere)
+        clips.add_metric([camera], told.clips)
     passes = CounterMetricFamily("rtx_faithfulness_passes", "Passes that went into scores without a tenth of a clip.")
     passes.add_metric([], part.counts.get("faithfulness_passes", 0))
     cost.add_metric([], max((told.cost for told in known.values()), default=0.0))
-    return score, passes, cost
+    return score, clips, passes, cost
 
 
 def histogram(ages: Ages) -> tuple[list[tuple[str, float]], float]:

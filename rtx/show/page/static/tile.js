@@ -161,7 +161,9 @@ export class Tile {
   describeFaithfulness() {
     const known = this.view.faithfulness;
     fact(this.part(".faithfulness"), known && known.hottest, percent);
-    if (known) write(this.part(".faithfulness .chance"), `with it ${percent(known.whole)}, without as much elsewhere ${percent(known.elsewhere)}; clips: ${known.clips}, ${(100 * known.cost).toFixed(1)} % of the time`);
+    if (!known) return;
+    write(this.part(".faithfulness .chance"), `of ${percent(known.whole)}; elsewhere ${percent(known.elsewhere)}`);
+    write(this.part(".faithfulness .sample"), `${known.clips} ${known.clips === 1 ? "clip" : "clips"}, ${(100 * known.cost).toFixed(1)} % of the time`);
   }
 
   describeTruth() {
