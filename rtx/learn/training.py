@@ -106,11 +106,11 @@ def digest(recipe: Recipe, network: nn.Module) -> str:
 def learn(
     recipe: Recipe, network: nn.Module, optimiser: torch.optim.Optimizer, clips: Tensor, labels: Tensor
 ) -> tuple[float, float]:
-    """One step: its loss, and the share that was right."""
+    """One step: its loss, and the share that was right. RuntimeError where gradients are not finite."""
     logits = recipe.logits(network, clips)
     loss = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0, error_if_nonfinite=True)
     optimiser.step()
     return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())

@@ -59,6 +59,36 @@ def test_each_learns(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_they_learn_by_is_the_same_twice(name: str, monkeypatch: pytest.MonkeyPatch):
+    """In a batch as large as training's: a CPU that multiplies bf16 gives other gradients each time to some layers."""
+    monkeypatch.setattr(kinds, "BATCH", figures.BATCH)
+    recipe = kinds.recipe(name)
+    torch.manual_seed(0)
+    network = recipe.make().train()
+    clips, labels = recipe.batch(0)
+
+    def gradients() -> list[torch.Tensor]:
+        network.zero_grad(set_to_none=True)
+        torch.nn.functional.cross_entropy(recipe.logits(network, clips), labels).backward()
+        return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+    for one, again in zip(gradients(), gradients(), strict=True):
+        assert one.isfinite().all()
+        assert (one - again).norm() <= 1e-3 * one.norm()
+
+
+def test_a_step_whose_gradients_are_not_finite_is_not_taken():
+    recipe = kinds.recipe("hall-c3d")
+    network = recipe.make().train()
+    before = [parameter.clone() for parameter in network.parameters()]
+    clips, labels = recipe.batch(0)
+    clips[0, 0, 0, 0, 0] = float("nan")
+    with pytest.raises(RuntimeError, match="non-finite"):
+        learn(recipe, network, torch.optim.AdamW(network.parameters(), 1e-3), clips, labels)
+    assert all(map(torch.equal, before, network.parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_they_know_the_hall(name: str):
     told = json.loads((resources.MODELS / name / "training.json").read_text())["held_out"]
     assert told["clips"] >= 300
