@@ -29,6 +29,8 @@ ASKED = (*(Of(model, scenes) for model, scenes in HALL.items()), WALL)
 STEPPED = (HONEST, "hall-twin")
 """Whose maps are judged after the selective step, too."""
 ALONE = [name for name, of in DECLARED.items() if not of.is_step]
+LESS_REST = {"ksigma": "ksigma(rest=True)", "cam": "cam(rest=True)"}
+"""What is no paper's, and is judged beside what is."""
 
 
 def main() -> None:
@@ -56,7 +58,9 @@ def measure(of: Of, anew: bool) -> None:
     material = examples_of(backend, of.clips, boxed=True)
     settings = {"version": VERSION, **about(backend), "of": material.says, "clips": len(material.names)}
     steps = ("", " | selective") if of.model in STEPPED else ("",)
-    chains = [f"{name}{step}" for name in fitting(backend, ALONE) for step in steps]
+    alone = fitting(backend, ALONE)
+    chains = [f"{name}{step}" for name in alone for step in steps]
+    chains += [more for name, more in LESS_REST.items() if name in alone]
     if not anew and path.exists() and _holds(json.loads(path.read_text()), settings, chains):
         print(f"{path.name}: there already")
         return

@@ -49,12 +49,14 @@ class Graph(nn.Module):
 
     mean: Tensor
     std: Tensor
+    rest: Tensor
 
     def __init__(self, backend: TorchBackend, chains: Sequence[Chain]):
         super().__init__()
         self.network, self.card, self.chains = backend.network, backend.card, tuple(chains)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(backend.card.clip, name)).view(1, 3, 1, 1, 1))
+        self.register_buffer("rest", backend.rest(backend.card.clip.input_size).clone())
 
     def forward(self, clip: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         size = self.card.clip.input_size
@@ -63,7 +65,7 @@ class Graph(nn.Module):
         forward = _Traced(
             clip=x, wanted=(), weight=self.network.linear, pooling=self.network.pooling(features.shape[2]),
             cells=self.network.cells(size), frames=size[0], classes=torch.where(target >= 0, target, logits.argmax(1)),
-            done=[Outcome(features, logits)],
+            resting=lambda: self.rest, done=[Outcome(features, logits)],
         )  # fmt: skip
         return logits, *(_map(chain, forward) for chain in self.chains)
 

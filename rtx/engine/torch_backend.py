@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 
 from rtx.config import DeviceName, PrecisionName
 from rtx.engine.flow import of_clip
+from rtx.engine.window import PAD_VALUE
 from rtx.errors import UserError
 from rtx.explain.chain import FEATURES_ONLY
 from rtx.machine import default_threads
 from rtx.nets.cards import Card
-from rtx.nets.causal import Causal, Past
+from rtx.nets.causal import REACH, Causal, Past
 from rtx.nets.foreign import Foreign, make
 from rtx.nets.forward import Forward, Network, Run
 from rtx.nets.zoo import build
@@ -119,6 +121,7 @@ class TorchBackend:
         self._mean = torch.tensor(clip.mean, device=self.device).view(1, 3, 1, 1, 1)
         self._std = torch.tensor(clip.std, device=self.device).view(1, 3, 1, 1, 1)
         self._bounds = self._least(0.0, -1.0), self._least(255.0, 1.0)
+        self._rest: dict[tuple[int, ...], Tensor] = {}
 
     def _placed(self, network: Placed) -> Placed:
         try:
@@ -170,17 +173,33 @@ class TorchBackend:
         )
 
     @torch.inference_mode()
+    def rest(self, size: tuple[int, int, int], seen: int = 0) -> Tensor:
+        """Features 1 K t h w of a clip of T H W in which nothing is to be seen, float32; made once for each size.
+
+        Of a stream that is followed, after it has `seen` so many frames of that.
+        """
+        known = self._rest.get((*size, seen))
+        if known is None:
+            frames, height, width = size
+            grey = np.full((1, seen + frames, height, width, 3), PAD_VALUE, np.uint8)
+            clip = self.normalise(grey, np.zeros((*grey.shape[:-1], 2), np.float32))
+            followed = self.network if isinstance(self.network, Causal) and seen else None
+            features = self.run(clip)[0] if followed is None else followed.extract(clip)[:, :, seen:]
+            known = self._rest[*size, seen] = features.float()
+        return known
+
+    @torch.inference_mode()
     def follow(self, frames: NDArray[np.uint8], pasts: list[Past], targets: Sequence[int | None]) -> Forward:
         """The next frame N 1 H W 3 of each of N streams, which their states then remember; features of their last T."""
         assert isinstance(self.network, Causal)
         newest = self.normalise(frames)
         features = self.network.advance(newest[:, :, 0], pasts)
-        forward = self._explainable(newest, targets, pasts[0].frames)
+        forward = self._explainable(newest, targets, pasts[0].frames, seen=REACH)
         forward.give(features, self.network.classify(features))
         return forward
 
     def _explainable(
-        self, clip: Tensor, targets: Sequence[int | None], frames: int, network: Network | None = None
+        self, clip: Tensor, targets: Sequence[int | None], frames: int, network: Network | None = None, seen: int = 0
     ) -> Forward:
         size = (frames, int(clip.shape[3]), int(clip.shape[4]))
         return Forward(
@@ -195,6 +214,7 @@ class TorchBackend:
             bounds=self._bounds,
             chosen=self.card.layers,
             theta=self.card.theta,
+            resting=partial(self.rest, size, seen),
         )
 
     def finish(self) -> None:

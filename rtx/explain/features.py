@@ -23,14 +23,19 @@ def ksigma(
     k: Annotated[float, Range(0, 6)] = 3.0,
     weights: Literal["frame", "channel"] = "frame",
     per_frame: bool = False,
+    rest: bool = False,
 ) -> "Tensor":
     """Where the rare, strong features are, whatever the class: map N t h w, >= 0 after ReLU, not normalised.
 
     A value is strong where it reaches its channel's mean + k deviations (population, over t h w). Strong values count
     with the mean of their channel: in their feature frame (`weights="frame"`: the paper speaks of 80 vectors of size
-    12) or over all (`"channel"`). `per_frame` takes the moments in each feature frame for itself.
+    12) or over all (`"channel"`). `per_frame` takes the moments in each feature frame for itself. `rest`, which is not
+    the paper's, looks only at what features are more than those of a grey clip: some networks have cells that are
+    always strong (I3D at the end of a clip, beside the right edge).
     """
     a = forward.features.float()  # N K t h w; moments of bf16 values would be off by per cents
+    if rest:
+        a = (a - forward.rest).clamp(min=0)
     over = (3, 4) if per_frame else (2, 3, 4)
     mean = a.mean(dim=over, keepdim=True)
     std = a.std(dim=over, correction=0, keepdim=True)
@@ -46,18 +51,22 @@ def cam(
     tau: Annotated[float, Range(0, 0.999)] = 0.0,
     pooled: bool = False,
     interpolation: Literal["linear", "spline"] = "linear",
+    rest: bool = False,
 ) -> "Tensor":
     """What speaks for the class and where: map N t h w, signed, not normalised.
 
     `tau` keeps only channels whose class weight reaches that quantile of the class's weights (0: all; the paper gives
     no value and its code has none). `pooled` gives each feature frame the weight it has in the head's pooling: the
     mean of the map is then the logit less its bias, but the newest frame may look weaker than it is.
-    `interpolation="spline"` resizes to N T H W as the authors do; it overshoots.
+    `interpolation="spline"` resizes to N T H W as the authors do; it overshoots. `rest`, which is not the paper's, asks
+    what speaks for the class beyond what does so in a grey clip: with `pooled`, the mean is then the logit less that
+    one's.
     """
     w = _head(forward)[forward.target]  # N K
     if tau > 0:
         w = w * (w >= w.quantile(tau, dim=1, keepdim=True))
-    return _linear(forward, w, pooled, interpolation)
+    a = forward.features
+    return _linear(forward, w, a.float() - forward.rest if rest else a, pooled, interpolation)
 
 
 @explainer(reads="features", paper="difference of two class activation maps; follows from Zhou et al. 2016")
@@ -71,7 +80,8 @@ def contrast(forward: "Forward", *, against: Annotated[int | None, OfClass()] = 
         other = others.argmax(dim=1)
     else:
         other = forward.target.new_full(forward.target.shape, against)
-    return _linear(forward, _head(forward)[forward.target] - _head(forward)[other], pooled, "linear")
+    w = _head(forward)[forward.target] - _head(forward)[other]
+    return _linear(forward, w, forward.features, pooled, "linear")
 
 
 @explainer(reads="features", class_blind=True, paper="Stergiou et al. 2019, Saliency Tubes: one channel's tube")
@@ -96,9 +106,9 @@ def _head(forward: "Forward") -> "Tensor":
     return forward.weight
 
 
-def _linear(forward: "Forward", w: "Tensor", pooled: bool, interpolation: str) -> "Tensor":
+def _linear(forward: "Forward", w: "Tensor", a: "Tensor", pooled: bool, interpolation: str) -> "Tensor":
     """sum over k of w[k] A[k]: N t h w."""
-    relevance = sum_over_channels(w, forward.features)
+    relevance = sum_over_channels(w, a)
     if pooled:
         relevance = relevance * forward.pooling[None, :, None, None]
     if interpolation == "spline":

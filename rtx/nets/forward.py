@@ -63,6 +63,8 @@ class Forward:
     """Layers that explainers of several layers look at, first to last; none: all that the network names."""
     theta: float = 0.6
     """From which share on a Class Feature Pyramid of this network follows a channel."""
+    resting: Callable[[], Tensor] | None = None
+    """Gives `rest`."""
     done: list[Outcome] = field(default_factory=list)
     """What the pass gave, once it was made."""
 
@@ -83,6 +85,13 @@ class Forward:
     def logits(self) -> Tensor:
         """N M, before softmax, float32."""
         return self.outcome.logits
+
+    @property
+    def rest(self) -> Tensor:
+        """What the features of a grey clip are, in which nothing is to be seen: 1 K t h w. UserError if nobody knows."""
+        if self.resting is None:
+            raise UserError("rest: what the features of a grey clip are is not at hand here; leave it out")
+        return self.resting()
 
     @property
     def target(self) -> Tensor:
@@ -139,7 +148,9 @@ class Forward:
         """The pass as if one of several branches gave all the features."""
         outcome = self.outcome
         features = outcome.features.chunk(of, dim=1)[number]
-        return replace(self, done=[outcome._replace(features=features)])
+        return replace(
+            self, resting=lambda: self.rest.chunk(of, dim=1)[number], done=[outcome._replace(features=features)]
+        )
 
     @property
     def input_size(self) -> tuple[int, int, int]:

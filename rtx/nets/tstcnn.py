@@ -100,10 +100,9 @@ def apart(forward: Forward) -> tuple[Forward, ...]:
     channels = (slice(None, 3), slice(3, None))
     return tuple(
         replace(
-            forward,
+            forward.branch(number, twin.branches),
             clip=forward.clip[:, of], network=Branch(twin, number, seen), run=None,
             bounds=None if least is None or most is None else (least[:, of], most[:, of]),
-            done=[forward.outcome._replace(features=seen.chunk(twin.branches, dim=1)[number])],
         )
         for number, of in enumerate(channels)
     )  # fmt: skip

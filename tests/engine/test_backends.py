@@ -40,7 +40,7 @@ def far(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("backend", GRAPHS)
-@pytest.mark.parametrize("explainer", ["cam", "contrast", "tube", "cam | selective(n=2)"])
+@pytest.mark.parametrize("explainer", ["cam(rest=True)", "contrast", "tube", "cam | selective(n=2)"])
 def test_each_gives_what_torch_gives(backend: str, explainer: str, figures: TorchBackend, clip: np.ndarray):
     expected = Engine(figures, explainer, continual=False).run(clip)
     with_graph = Engine(load(figures.card, backend, "cpu", "fp32"), explainer, continual=False)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from rtx.explain.registry import parse, parse_several
 pytest.importorskip("onnxscript", reason="pip install 'rtx-explain[export]'")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-CHAINS = ("ksigma(k=2)", "cam | selective(n=1)", "contrast(against='kick')", "tube(channel=3)")
+CHAINS = ("ksigma(k=2, rest=True)", "cam | selective(n=1)", "contrast(against='kick')", "tube(channel=3)")
 
 
 @pytest.fixture(scope="module")

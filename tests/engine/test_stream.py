@@ -14,7 +14,7 @@ from rtx.clock import NS_PER_MS, NS_PER_S
 from rtx.engine.engine import Batch, Engine
 from rtx.engine.stream import Stream
 from rtx.engine.torch_backend import TorchBackend
-from rtx.engine.window import Clip, Window
+from rtx.engine.window import PAD_VALUE, Clip, Window
 from rtx.explain.chain import chain_for
 from rtx.explain.run import explain
 from rtx.link.frames import Frame
@@ -236,6 +236,21 @@ def test_maps_classes_and_features_equal_one_pass_over_all_frames_since_the_rese
         close = torch.isclose(batch.explained.relevance, relevance, atol=1e-4, rtol=1e-4)
         # A threshold turns a difference in the last digit into a cell marked or not.
         assert close.float().mean() >= (0.999 if "sigma" in explainer or "selective" in explainer else 1.0)
+
+
+def test_at_rest_a_stream_is_grey_since_long_ago_and_a_clip_since_it_began(figures: TorchBackend):
+    """Of grey frames nothing is left, however they are seen; a clip's first frames have seen less than a stream's."""
+    grey = np.full((60, 112, 112, 3), PAD_VALUE, np.uint8)
+    engine, to = Engine(figures, "ksigma(rest=True)"), stream(figures.card.clip)
+    for number, picture in enumerate(grey):
+        clip = given(to, Frame("hall", 0, number, int(number / 15 * NS_PER_S), picture))
+        assert clip is not None
+        batch = engine.run(clip.frames[None], pasts=[clip.past] if clip.past else None)
+    torch.testing.assert_close(batch.forward.features, batch.forward.rest, atol=1e-4, rtol=0)
+    assert float(batch.explained.relevance.max()) < 1e-3
+    alone = figures.forward(grey[None, :16], [None])
+    torch.testing.assert_close(alone.features, alone.rest, atol=1e-5, rtol=0)
+    assert (alone.rest - batch.forward.rest).abs().max() > 1e-2
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import nn
 
+from rtx.errors import UserError
 from rtx.explain.features import cam, contrast, ksigma
 from rtx.explain.placing import upsample
 from rtx.link.wire import Cells
@@ -66,6 +67,35 @@ def test_ksigma_is_its_definition(k: float, weights: str, per_frame: bool):
     for clip, relevance in zip(features, maps, strict=True):
         expected = plain_ksigma(clip.double().numpy(), k, weights, per_frame)
         np.testing.assert_allclose(relevance, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_less_what_rests_ksigma_is_its_definition_of_what_is_left(per_frame: bool):
+    features, rest = random_features(), random_features(1, seed=9)
+    forward = replace(a_forward(features), resting=lambda: rest)
+    maps = ksigma(forward, k=1.5, rest=True, per_frame=per_frame)
+    for clip, relevance in zip(features, maps, strict=True):
+        left = np.maximum(0, clip.double().numpy() - rest[0].double().numpy())
+        np.testing.assert_allclose(relevance, plain_ksigma(left, 1.5, "frame", per_frame), rtol=1e-5, atol=1e-7)
+    assert ksigma(forward, k=1.5).ne(maps).any()
+
+
+def test_less_what_rests_cam_says_what_is_more_than_of_a_grey_clip():
+    """Its pooled mean is by how much the class's logit is higher than there; of that clip itself it says nothing."""
+    features, rest = random_features(), random_features(1, seed=9)
+    forward = replace(a_forward(features), resting=lambda: rest)
+    of_rest = a_forward(rest).logits[0]
+    maps = cam(forward, rest=True, pooled=True)
+    expected = [float(logits[c] - of_rest[c]) for logits, c in zip(forward.logits, forward.target, strict=True)]
+    np.testing.assert_allclose(maps.mean(dim=(1, 2, 3)), expected, rtol=1e-4)
+    same = replace(a_forward(rest), resting=lambda: rest)
+    assert not cam(same, rest=True).any()
+    assert not ksigma(same, rest=True).any()
+
+
+def test_what_rests_must_be_known():
+    with pytest.raises(UserError, match=r"rest: .* is not at hand here"):
+        ksigma(a_forward(random_features()), rest=True)
 
 
 def test_ksigma_of_bf16_features_takes_its_moments_in_fp32():

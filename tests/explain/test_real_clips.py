@@ -11,6 +11,8 @@ import torch
 import rtx
 from benchmarks.peers import torch_cam
 from rtx.engine.torch_backend import TorchBackend
+from rtx.engine.window import PAD_VALUE
+from rtx.explain.features import ksigma
 from rtx.explain.placing import upsample
 from rtx.explain.registry import DECLARED, parse
 from rtx.explain.run import explain
@@ -141,3 +143,13 @@ def test_of_i3d_one_cell_is_the_strongest_whatever_is_shown(i3d: TorchBackend, c
     assert about.sum() / relevance.sum() > 0.4
     weighed = DECLARED["cam"].function(a_pass(i3d, shown))[0].clamp(min=0)
     assert weighed[2:, :4, 4:].sum() / weighed.sum() < 0.15
+
+
+def test_less_what_rests_that_cell_is_no_longer_on_show(i3d: TorchBackend, clips: Path):
+    for file in ("arm_wrestling.mp4", "hitting_baseball.mp4"):
+        forward = a_pass(i3d, rtx.read_clip(clips / file, "i3d-k400").clip.frames)
+        plain, left = (ksigma(forward, rest=rest)[0] for rest in (False, True))
+        about = [float(of[2:, :4, 4:].sum() / of.sum()) for of in (plain, left)]
+        assert about[0] > 0.3 > 0.2 > about[1], (file, about)
+    grey = a_pass(i3d, np.full((16, 224, 224, 3), PAD_VALUE, np.uint8))
+    assert float(ksigma(grey, rest=True).max()) < 0.01 * float(left.max())
