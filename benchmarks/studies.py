@@ -63,6 +63,8 @@ class Of(NamedTuple):
         return ""
 
 
+EARLIER = {"version": 1, "device": "cpu"}
+"""Of results that do not say so."""
 SEED, CLASSES = 0, 400
 """Of weights that are drawn by lot."""
 SCENES = "40"
@@ -115,7 +117,7 @@ def run(study: Study, of: Of, anew: bool) -> None:
                 "clips": chosen}  # fmt: skip
     name = of.result(study.name)
     path = RESULTS / f"{name}.json"
-    if not anew and path.exists() and {"version": 1} | json.loads(path.read_text())["settings"] == settings:
+    if not anew and path.exists() and EARLIER | json.loads(path.read_text())["settings"] == settings:
         print(f"{path.name}: there already")
         return
     with Rows(path, settings, Row) as rows:

@@ -1,6 +1,7 @@
 """The tables of TRUTH.md, made from results/: `python -m benchmarks.tables` writes them anew between their marks.
 
-What stands around them is written by hand, and says what follows from them.
+What stands around them is written by hand, and says what follows from them. PLACES.md, which has all of what
+`rtx eval truth` measured, is written anew as a whole.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from typing import Any
 import msgspec
 
 from benchmarks.record import RESULTS
-from benchmarks.truth import ALONE, HONEST, networks
-from rtx.evaluate.bootstrap import Mean, mean_of, said
+from benchmarks.studies import WALL, Of
+from benchmarks.truth import ALONE, ASKED, HALL, HONEST, networks, path_of, told_in
+from rtx.evaluate.bootstrap import SAYS, Mean, mean_of, said
 from rtx.evaluate.faithful import NOISE
 from rtx.evaluate.study import Means, Row
+from rtx.evaluate.truth import REGIONS, Told
 
-TRUTH = Path(__file__).with_name("TRUTH.md")
+TRUTH, PLACES = (Path(__file__).with_name(f"{name}.md") for name in ("TRUTH", "PLACES"))
+WHERE = {"acting": "limbs that act", "body": "figure", "distractor": "distractor"}
 
 
 def main() -> None:
+    PLACES.write_text(places(), encoding="utf-8")
     text = TRUTH.read_text(encoding="utf-8")
     for name in TABLES:
         before, _, rest = text.partition(begin(name))
@@ -43,8 +48,70 @@ def section(name: str) -> str:
     return f"{begin(name)}\n{TABLES[name]()}\n{end(name)}"
 
 
+def limbs() -> str:
+    """Where maps of the honest network lie, alone and after the selective step."""
+    told = _told(Of(HONEST, HALL[HONEST]))
+    head = ["explainer", "acting limbs: hottest", "ratio", "figure: hottest", "distractor: ratio",
+            "`selective`, acting limbs: ratio", "figure: hottest"]  # fmt: skip
+    lines = []
+    for name in (of for of in _explainers(told) if "|" not in of):
+        acting, body, distractor = (told[name, region] for region in REGIONS)
+        stepped = [told.get((f"{name} | selective", region)) for region in ("acting", "body")]
+        after = [_ratio(stepped[0].ratio), _share(stepped[1].hit)] if stepped[0] and stepped[1] else ["", ""]
+        lines.append([f"`{name}`", _share(acting.hit), _ratio(acting.ratio), _share(body.hit), _ratio(distractor.ratio),
+                      *after])  # fmt: skip
+    limbs, figure = (_share(told["cam", region].chance) for region in ("acting", "body"))
+    return _table(head, [*lines, ["by chance", limbs, "1", figure, "1", "1", figure]])
+
+
+def wall() -> str:
+    """I3D on people before a wall."""
+    return _table(*_places(WALL))
+
+
+def _places(of: Of) -> tuple[list[str], list[list[str]]]:
+    """All that was measured: a row an explainer, three columns a region."""
+    told = _told(of)
+    regions = list(dict.fromkeys(region for region in REGIONS for name, at in told if at == region))
+    head = ["explainer", *(f"{WHERE[region]}: {what}" for region in regions for what in ("hottest", "ratio", "IoU"))]
+    lines = [
+        [f"`{name.replace('|', '&#124;')}`", *(cell for at in regions for cell in _cells(told[name, at]))]
+        for name in _explainers(told)
+    ]
+    first = _explainers(told)[0]
+    chance = [cell for at in regions for cell in (_share(told[first, at].chance), "1", "")]
+    return head, [*lines, ["by chance", *chance]]
+
+
+def _cells(of: Told) -> list[str]:
+    return [_share(of.hit), said(of.ratio), _share(of.iou)]
+
+
+def classes() -> str:
+    """Asked for the class that is shown, and for another."""
+    names = {"figures": "`figures`", "shuffled": "`shuffled`", "figures-untrained": "random weights"}
+    found = {title: _means(f"eval-classes-{name}") for name, title in names.items()}
+    columns = {"acting": "limbs", "acting, more": "limbs, more than of another class"}
+    head = ["explainer", *(f"{title}: {of}" for title in found for of in columns.values())]
+    first = next(iter(found.values()))
+    order = sorted(first, key=lambda name: -_mean(first[name]["acting"]))
+    lines = [[f"`{name}`", *(said(of[name][column]) for of in found.values() for column in columns)]
+             for name in order]  # fmt: skip
+    return _table(head, lines)
+
+
+def places() -> str:
+    """All that `rtx eval truth` has measured, network by network."""
+    parts = [PLACES_HEAD]
+    for of in ASKED:
+        if path_of(of).exists():
+            kept = json.loads(path_of(of).read_text())
+            parts += [f"## `{of.model}`, {kept['judged']} of {kept['settings']['of']}\n", _table(*_places(of)), ""]
+    return "\n".join([*parts, f"## `{HONEST}`, acting limbs, action by action: ratios\n", actions(), ""])
+
+
 def cheat() -> str:
-    """Kicks beside a mat: the cheat, the honest network and the one that learned nothing."""
+    """Kicks beside a mat: the cheat and the honest network."""
     found = {model: _means(f"eval-cheat-{model}") for model in ("betrayed", HONEST)}
     names = sorted(found["betrayed"], key=lambda name: -_mean(found["betrayed"][name]["mat"]))
     head = ["explainer", *(f"on the mat: `{model}`" for model in ("betrayed", HONEST)),
@@ -106,9 +173,28 @@ def sanity() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "actions": actions, "cheat": cheat, "motion": motion, "faithful": faithful, "real": real, "sanity": sanity,
-    "networks": networks,
+    "wall": wall, "limbs": limbs, "cheat": cheat, "classes": classes, "motion": motion, "faithful": faithful,
+    "real": real, "sanity": sanity, "networks": networks,
 }  # fmt: skip
+PLACES_HEAD = f"""# Where maps lie
+
+Made by `python -m benchmarks.tables` from `benchmarks/results/eval-truth-*.json`; `rtx eval truth` makes the same of a
+network of yours. hottest: the share of frames whose hottest place lies there; ratio: the share of the positive
+relevance there over the share of the area, 1 is chance; IoU: of it and where the map is more than half way from a
+frame's mean to its most. Means over the clips that the network named rightly (of the last network, which has no names
+for what is shown, over all), with {SAYS}; *of N*: of so many clips, of the others nothing can be said.
+What follows from it: [TRUTH.md](TRUTH.md).
+"""
+
+
+def _told(of: Of) -> dict[tuple[str, str], Told]:
+    """By explainer and region."""
+    return {(told.explainer, told.region): told for told in told_in(path_of(of))}
+
+
+def _explainers(told: dict[tuple[str, str], Told]) -> list[str]:
+    """Those first whose relevance lies most on the limbs that act."""
+    return list(dict.fromkeys(name for name, _ in told))
 
 
 def _means(name: str) -> Means:
@@ -117,6 +203,10 @@ def _means(name: str) -> Means:
 
 def _mean(of: Mean | None) -> float:
     return float("nan") if of is None else of.mean
+
+
+def _share(of: Mean | None) -> str:
+    return "-" if of is None else f"{of.mean:.2f}"
 
 
 def _ratio(of: Mean | None) -> str:

@@ -278,8 +278,11 @@ def _read(node: ast.expr, text: str) -> Asked:
         raise UserError(f"explainer {text!r} does not read as NAME or NAME(key=value) | STEP(key=value)")
     parameters: dict[str, Any] = {}
     for keyword in node.keywords if isinstance(node, ast.Call) else []:
+        value = keyword.value
+        if isinstance(value, ast.Name) and value.id in ("true", "false"):
+            value = ast.Constant(value.id == "true")  # As in TOML.
         try:
-            parameters[str(keyword.arg)] = ast.literal_eval(keyword.value)
+            parameters[str(keyword.arg)] = ast.literal_eval(value)
         except (ValueError, TypeError, SyntaxError):
             raise UserError(
                 f"explainer {text!r}: the value of {keyword.arg} is no number, True, False "

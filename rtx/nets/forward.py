@@ -88,7 +88,7 @@ class Forward:
 
     @property
     def rest(self) -> Tensor:
-        """What the features of a grey clip are, in which nothing is to be seen: 1 K t h w. UserError if nobody knows."""
+        """The features of a grey clip, in which nothing is to be seen: 1 K t h w. UserError where nobody knows them."""
         if self.resting is None:
             raise UserError("rest: what the features of a grey clip are is not at hand here; leave it out")
         return self.resting()

@@ -66,6 +66,7 @@ def test_a_declaration_says_all_that_controls_are_made_of():
         {"name": "k", "kind": "number", "default": 3.0, "low": 0, "high": 6},
         {"name": "weights", "kind": "choice", "default": "frame", "choices": ["frame", "channel"]},
         {"name": "per_frame", "kind": "switch", "default": False},
+        {"name": "rest", "kind": "switch", "default": False},
     ]
     assert [of["kind"] for of in plain["contrast"]["parameters"]] == ["class", "switch"]
     assert [of["kind"] for of in plain["cam3d"]["parameters"]] == ["layer", "switch"]
@@ -98,3 +99,9 @@ def test_each_declares_what_it_reads_and_where_it_comes_from():
         assert declaration.paper
         assert declaration.summary.endswith((".", ":"))
         assert declaration.is_step or declaration.reads in get_args(Reads)
+
+
+def test_switches_read_as_in_python_and_as_in_toml():
+    for text in ("ksigma(k=2, rest=True)", "ksigma(k=2, rest=true)"):
+        assert str(parse(text)) == "ksigma(k=2.0, rest=True)"
+    assert str(parse("ksigma(rest=false)")) == "ksigma"
