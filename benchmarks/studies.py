@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 import rtx
 from benchmarks.record import RESULTS, keep, show
+from rtx.cli.evaluate import fill
 from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.examples import examples_of
 from rtx.evaluate.rows import Rows
@@ -121,8 +122,7 @@ def run(study: Study, of: Of, anew: bool) -> None:
         print(f"{path.name}: there already")
         return
     with Rows(path, settings, Row) as rows:
-        for row in measured(study, backend, explainers, material, [name for name in chosen if name not in rows.names]):
-            rows.add(row)
+        fill(rows, chosen, lambda names: measured(study, backend, explainers, material, names))
         found = means(rows.known, study.middle)
         columns = list(dict.fromkeys(column for row in found.values() for column in row))
         lines = [[row, *(mean and round(mean.mean, 3) for mean in (of.get(column) for column in columns))]

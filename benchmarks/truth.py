@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 import rtx
 from benchmarks.record import RESULTS, keep, show
 from benchmarks.studies import WALL, Of
+from rtx.cli.evaluate import fill
 from rtx.evaluate.examples import examples_of
 from rtx.evaluate.rows import Rows
 from rtx.evaluate.study import about, fitting
@@ -65,8 +66,7 @@ def measure(of: Of, anew: bool) -> None:
         print(f"{path.name}: there already")
         return
     with Rows(path, {**settings, "explainers": chains}, Row) as kept:
-        for row in rows(backend, chains, material, [of for of in material.names if of not in kept.names]):
-            kept.add(row)
+        fill(kept, material.names, lambda names: rows(backend, chains, material, names))
         found, told = kept.known, summary(kept.known)
         kinds = dict.fromkeys(row.shows for row in judged(found))
         show(f"{of.model}: {len(judged(found))} of {material.says}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from html import escape as quoted
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast, get_args
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rtx.evaluate.bootstrap import Mean
     from rtx.evaluate.papers import PaperTable
     from rtx.evaluate.rows import Rows
-    from rtx.evaluate.study import Material, Means, Study
+    from rtx.evaluate.study import Means, Study
     from rtx.evaluate.truth import Told
 
 evaluate = typer.Typer(help="How far heatmaps can be trusted.", no_args_is_help=True)
@@ -76,7 +76,7 @@ def truth(
     settings = {"study": "truth", "version": measured.VERSION, **about(backend), "explainers": names,
                 "of": material.says, "clips": list(material.names)}  # fmt: skip
     with Rows(report, settings, measured.Row) as rows:
-        _measure(rows, material, lambda names: measured.rows(backend, chains, material, names))
+        fill(rows, material.names, lambda names: measured.rows(backend, chains, material, names))
         found, judged = measured.summary(rows.known), len(measured.judged(rows.known))
         named = f"{judged} named rightly" if material.named else "of which it names nothing"
         title = (
@@ -140,7 +140,7 @@ def _run(study: Study, backend: TorchBackend, explainer: list[str] | None, clips
     settings = {"study": study.name, "version": study.version, **about(backend), "explainers": list(explainers),
                 "of": material.says, "clips": list(material.names)}  # fmt: skip
     with Rows(report, settings, Row) as rows:
-        _measure(rows, material, lambda names: measured(study, backend, explainers, material, names))
+        fill(rows, material.names, lambda names: measured(study, backend, explainers, material, names))
         found = means(rows.known, study.middle)
         title = f"{backend.card.name} ({backend.precision}) on {material.says}{_lacking(rows)}; {bootstrap.SAYS}"
         of = f"{backend.card.name} on {material.says}"
@@ -150,11 +150,11 @@ def _run(study: Study, backend: TorchBackend, explainer: list[str] | None, clips
         _finish(report, rows, {"settings": settings, **said, "clips": msgspec.to_builtins(rows.known)}, here.page)
 
 
-def _measure(rows: Rows[Any], material: Material, measured: Callable[[list[str]], Iterable[Any]]) -> None:
-    """What is not known yet. UserError where none of the clips can be read."""
-    count = len(material.names)
+def fill(rows: Rows[Any], clips: Sequence[str], measured: Callable[[list[str]], Iterable[Any]]) -> None:
+    """Measure the clips that are not known yet, with a bar. UserError where none of them can be read."""
+    count = len(clips)
     with bars() as begin, begin(f"{count} clips") as told:
-        for row in measured([name for name in material.names if name not in rows.names]):
+        for row in measured([name for name in clips if name not in rows.names]):
             rows.add(row)
             told(len(rows.known) / count)
     if len(rows.unread) == count:
