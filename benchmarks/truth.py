@@ -17,6 +17,7 @@ import rtx
 from benchmarks.record import RESULTS, keep, show
 from benchmarks.studies import WALL, Of
 from rtx.cli.evaluate import fill
+from rtx.evaluate.bootstrap import Mean
 from rtx.evaluate.examples import examples_of
 from rtx.evaluate.rows import Rows
 from rtx.evaluate.study import about, fitting
@@ -29,6 +30,8 @@ HALL = {HONEST: "200", "betrayed": "40", "hall-resnet": "40", "hall-c3d": "40", 
 ASKED = (*(Of(model, scenes) for model, scenes in HALL.items()), WALL)
 STEPPED = (HONEST, "hall-twin")
 """Whose maps are judged after the selective step, too."""
+AGAIN = RESULTS / "again.json"
+"""Of `benchmarks.again`."""
 ALONE = [name for name, of in DECLARED.items() if not of.is_step]
 LESS_REST = {"ksigma": "ksigma(rest=True)", "cam": "cam(rest=True)"}
 """What is no paper's, and is judged beside what is."""
@@ -75,7 +78,7 @@ def measure(of: Of, anew: bool) -> None:
               for of in told])  # fmt: skip
         keep(path.stem, {
             "settings": settings, "judged": len(judged(found)), "summary": msgspec.to_builtins(told),
-            "acting_ratio_by_action": {kind: acting for kind in kinds if (acting := _acting(summary(found, kind)))},
+            "acting_ratio_by_action": {kind: ratio for kind in kinds if (ratio := _by_explainer(summary(found, kind)))},
         })  # fmt: skip
         kept.done()
 
@@ -90,22 +93,26 @@ def networks() -> str:
     """Ratios on the acting limbs, by explainer and network; and how alike each network's order is to the honest's."""
     ratios: dict[str, dict[str, float]] = {}
     counts: dict[str, list[int]] = {}
+    again = json.loads(AGAIN.read_text())["networks"] if AGAIN.exists() else {}
+    second: dict[str, float] = {}
     for model, scenes in HALL.items():
         path = path_of(Of(model, scenes))
-        for of in told_in(path) if path.exists() else ():
-            name, _, branch = of.explainer.partition(", ")
-            if of.region == "acting" and of.ratio is not None and name in ALONE:
-                column = f"{model}, {branch}" if branch else model
-                ratios.setdefault(column, {})[name] = of.ratio.mean
-                counts.setdefault(column, []).append(of.ratio.n)
+        for branch, found in (acting(told_in(path)) if path.exists() else {}).items():
+            column = f"{model}, {branch}" if branch else model
+            ratios[column] = {name: of.mean for name, of in found.items()}
+            counts[column] = [of.n for of in found.values()]
+            if model in again:
+                second[column] = again[model]["order"][branch]
     columns = list(ratios)
     names = sorted(ratios[HONEST], key=lambda name: -ratios[HONEST][name])
     lines = [f"| explainer | {' | '.join(f'`{column}`' for column in columns)} |", "| --- |" + " --- |" * len(columns)]
     for name in names:
         cells = [f"{ratios[column][name]:.1f}" if name in ratios[column] else "" for column in columns]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    alike = ["" if column == HONEST else f"{_alike(ratios[HONEST], ratios[column]):.2f}" for column in columns]
-    lines.append(f"| order, against `{HONEST}` (Spearman) | {' | '.join(alike)} |")
+    orders = ["" if column == HONEST else f"{alike(ratios[HONEST], ratios[column]):.2f}" for column in columns]
+    lines.append(f"| order, against `{HONEST}` (Spearman) | {' | '.join(orders)} |")
+    orders = [f"{second[column]:.2f}" if column in second else "" for column in columns]
+    lines.append(f"| order, against the same trained again | {' | '.join(orders)} |")
     judged = [
         f"{min(of)}" if min(of) == max(of) else f"{min(of)} to {max(of)}" for of in map(counts.get, columns) if of
     ]
@@ -118,12 +125,23 @@ def told_in(path: Path) -> list[Told]:
     return msgspec.convert(json.loads(path.read_text())["summary"], list[Told])
 
 
-def _alike(one: dict[str, float], other: dict[str, float]) -> float:
+def acting(told: list[Told]) -> dict[str, dict[str, Mean]]:
+    """Ratios on the acting limbs of what is asked alone, by branch; a network of one branch has that of ""."""
+    found: dict[str, dict[str, Mean]] = {}
+    for of in told:
+        name, _, branch = of.explainer.partition(", ")
+        if of.region == "acting" and of.ratio is not None and name in ALONE:
+            found.setdefault(branch, {})[name] = of.ratio
+    return found
+
+
+def alike(one: dict[str, float], other: dict[str, float]) -> float:
+    """Spearman's correlation of what both have."""
     both = [name for name in one if name in other]
     return float(spearmanr([one[name] for name in both], [other[name] for name in both]).statistic)
 
 
-def _acting(told: list[Told]) -> dict[str, float]:
+def _by_explainer(told: list[Told]) -> dict[str, float]:
     return {of.explainer: round(of.ratio.mean, 3) for of in told if of.region == "acting" and of.ratio is not None}
 
 

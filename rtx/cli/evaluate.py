@@ -158,7 +158,9 @@ def fill(rows: Rows[Any], clips: Sequence[str], measured: Callable[[list[str]], 
             rows.add(row)
             told(len(rows.known) / count)
     if len(rows.unread) == count:
-        raise UserError(f"none of {count} clips can be read, first {rows.unread[0].name}: {rows.unread[0].why}")
+        first = rows.unread[0]
+        rows.done()
+        raise UserError(f"none of {count} clips can be read, first {first.name}: {first.why}")
     for row in rows.unread:
         console.print(f"left out: {escape(row.name)}: {escape(row.why)}")
 
