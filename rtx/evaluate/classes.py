@@ -12,20 +12,22 @@ from rtx.errors import UserError
 from rtx.evaluate.study import Example, Study, Values, known, maps, places
 
 REGIONS = ("acting", "body")
+STILL = "stand"
+"""Of it nothing acts: it is neither shown nor the other class, so that each class is as often the one as the other."""
 
 
 def another(backend: TorchBackend, example: Example, shown: int) -> int:
     """Another class by lot; the clip's name is its seed."""
-    others = [number for number in range(len(backend.labels)) if number != shown]
+    others = [number for number, label in enumerate(backend.labels) if number != shown and label != STILL]
     return int(np.random.default_rng([0xC1A5, zlib.crc32(example.name.encode())]).choice(others))
 
 
 def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:
-    """Whether the network names it or not. Nothing of a clip that shows no class of the network's, or two."""
+    """Whether the network names it or not. Nothing of a clip that shows none of its classes, two, or none that acts."""
     where = {name: example.regions[name] for name in REGIONS if name in example.regions}
     if not where:
         raise UserError(f"{example.name}: what is where in it, nobody says; give a number of scenes to draw")
-    if example.label is None:
+    if example.label is None or example.label == STILL:
         return {}
     shown = backend.labels.index(example.label)
     asked = (shown, another(backend, example, shown))
@@ -54,4 +56,5 @@ CLASSES = Study(
     "another: asked for one by lot (the clip's name is its seed); more: the former less the latter, 0 where the class "
     "makes no difference. silent: how often nothing speaks for the class.",
     boxed=True,
+    version=2,
 )  # fmt: skip
