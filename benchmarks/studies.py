@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from rtx.engine.torch_backend import TorchBackend
 from rtx.evaluate.examples import examples_of
 from rtx.evaluate.rows import Rows
 from rtx.evaluate.studies import STUDIES
-from rtx.evaluate.study import Row, Study, about, means, measured
+from rtx.evaluate.study import Row, Study, about, known, means, measured
 from rtx.fetch import sha256
 from rtx.learn import trials
 from rtx.nets import cards
@@ -43,15 +44,12 @@ class Of(NamedTuple):
     """Of a folder's films, those that are called so."""
     explainers: tuple[str, ...] = ()
     """Where not the study's own are asked."""
-    untrained: bool = False
-    """It is the network as its training began: random weights."""
+    lots: int = 0
+    """So many networks as training begins with them, of other random weights each; means over clips are kept."""
 
     def result(self, study: str) -> str:
         """Under which name it is kept."""
-        more = [
-            *(["untrained"] if self.untrained else []),
-            *([] if self.clips.isdecimal() else [Path(self.clips).name]),
-        ]
+        more = ["lots"] if self.lots else [] if self.clips.isdecimal() else [Path(self.clips).name]
         return "-".join(["eval", study, self.model, *more])
 
     @property
@@ -88,7 +86,7 @@ ASKED: dict[str, tuple[Of, ...]] = {
     "localise": (Of("figures", SCENES), TWIN, Of("hall-c3d", SCENES), Of("hall-resnet", SCENES), WALL),
     "overhead": (Of("figures", "10"), Of("hall-twin", "10"), KNOWN, *NETWORKS),
     "sanity": (Of("figures", "20"), KNOWN), "faithful": (Of("figures", "20"), KNOWN),
-    "classes": (Of("figures", "100"), Of("shuffled", "100"), Of("figures", "100", untrained=True)),
+    "classes": (Of("figures", "100"), Of("shuffled", "100"), Of("figures", "16", lots=12)),
     "cheat": (Of("betrayed", "24"), Of("figures", "24")),
 }  # fmt: skip
 
@@ -108,12 +106,13 @@ def main() -> None:
 
 
 def run(study: Study, of: Of, anew: bool) -> None:
-    random = of.untrained or cards.card(of.model).bare
-    backend = drawn(of) if random else rtx.load(of.model, device="cpu", precision="fp32")
+    random = of.lots or cards.card(of.model).bare
+    backend = drawn(of, SEED) if random else rtx.load(of.model, device="cpu", precision="fp32")
     explainers = list(of.explainers) or study.fitting(backend)
     material = examples_of(backend, of.clips, study.boxed, study.scene)
     chosen = [name for name in material.names if any(fnmatch.fnmatch(name, only) for only in of.only)]
-    weights = {"weights": f"random, seed {SEED}"} if random else {}
+    seeds = f"seeds {SEED} to {SEED + of.lots - 1}" if of.lots else f"seed {SEED}"
+    weights = {"weights": f"random, {seeds}"} if random else {}
     settings = {**about(backend), **weights, "version": study.version, "explainers": explainers, "of": material.says,
                 "clips": chosen}  # fmt: skip
     name = of.result(study.name)
@@ -122,7 +121,11 @@ def run(study: Study, of: Of, anew: bool) -> None:
         print(f"{path.name}: there already")
         return
     with Rows(path, settings, Row) as rows:
-        fill(rows, chosen, lambda names: measured(study, backend, explainers, material, names))
+        if of.lots:
+            networks = [f"lot {seed}" for seed in range(SEED, SEED + of.lots)]
+            fill(rows, networks, lambda names: (by_lot(study, of, explainers, name) for name in names))
+        else:
+            fill(rows, chosen, lambda names: measured(study, backend, explainers, material, names))
         found = means(rows.known, study.middle)
         columns = list(dict.fromkeys(column for row in found.values() for column in row))
         lines = [[row, *(mean and round(mean.mean, 3) for mean in (of.get(column) for column in columns))]
@@ -136,12 +139,21 @@ def run(study: Study, of: Of, anew: bool) -> None:
         rows.done()
 
 
-def drawn(of: Of) -> TorchBackend:
-    """A network with weights drawn by lot: an architecture of rtx's for 400 classes, or one as its training began."""
+def by_lot(study: Study, of: Of, explainers: Sequence[str], name: str) -> Row:
+    """One network with random weights, by its name, `lot 3`: means over the clips."""
+    backend = drawn(of, int(name.removeprefix("lot ")))
+    material = examples_of(backend, of.clips, study.boxed, study.scene)
+    found = means(list(measured(study, backend, explainers, material, material.names)), study.middle)
+    return Row(name, {row: {column: mean and known(mean.mean) for column, mean in columns.items()}
+                      for row, columns in found.items()})  # fmt: skip
+
+
+def drawn(of: Of, seed: int) -> TorchBackend:
+    """A network with weights drawn by lot: an architecture of rtx's for 400 classes, or one as its training begins."""
     card = cards.card(of.model)
-    torch.manual_seed(SEED)
-    labels = card.labels if of.untrained else tuple(f"class {number}" for number in range(CLASSES))
-    network = trials.untrained() if of.untrained else make(card.architecture, CLASSES, card.clip, card.arguments)
+    torch.manual_seed(seed)
+    labels = card.labels if of.lots else tuple(f"class {number}" for number in range(CLASSES))
+    network = trials.untrained() if of.lots else make(card.architecture, CLASSES, card.clip, card.arguments)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "weights.safetensors"
         save_file(network.state_dict(), file)

@@ -89,7 +89,7 @@ def _cells(of: Told) -> list[str]:
 
 def classes() -> str:
     """Asked for the class that is shown, and for another."""
-    names = {"figures": "`figures`", "shuffled": "`shuffled`", "figures-untrained": "random weights"}
+    names = {"figures": "`figures`", "shuffled": "`shuffled`", "figures-lots": "12 networks of random weights"}
     found = {title: _means(f"eval-classes-{name}") for name, title in names.items()}
     columns = {"acting": "limbs", "acting, more": "limbs, more than of another class"}
     head = ["explainer", *(f"{title}: {of}" for title in found for of in columns.values())]
