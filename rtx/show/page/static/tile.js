@@ -162,7 +162,8 @@ export class Tile {
     const known = this.view.faithfulness;
     fact(this.part(".faithfulness"), known && known.hottest, percent);
     if (!known) return;
-    write(this.part(".faithfulness .chance"), `of ${percent(known.whole)}; elsewhere ${percent(known.elsewhere)}`);
+    const [whole, elsewhere] = [known.whole, known.elsewhere].map((share) => percent(share).replace(" ", "\u00a0"));
+    write(this.part(".faithfulness .chance"), `of ${whole}; elsewhere ${elsewhere}`);
     write(this.part(".faithfulness .sample"), `${known.clips} ${known.clips === 1 ? "clip" : "clips"}, ${(100 * known.cost).toFixed(1)} % of the time`);
   }
 
