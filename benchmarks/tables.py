@@ -23,6 +23,7 @@ from rtx.evaluate.truth import REGIONS, Told
 
 TRUTH, PLACES = (Path(__file__).with_name(f"{name}.md") for name in ("TRUTH", "PLACES"))
 WHERE = {"acting": "limbs that act", "body": "figure", "distractor": "distractor"}
+BEFORE_A_WALL = {"acting": "what moves", "body": "who"}
 
 
 def main() -> None:
@@ -73,7 +74,8 @@ def _places(of: Of) -> tuple[list[str], list[list[str]]]:
     """All that was measured: a row an explainer, three columns a region."""
     told = _told(of)
     regions = list(dict.fromkeys(region for region in REGIONS for name, at in told if at == region))
-    head = ["explainer", *(f"{WHERE[region]}: {what}" for region in regions for what in ("hottest", "ratio", "IoU"))]
+    where = BEFORE_A_WALL if of == WALL else WHERE
+    head = ["explainer", *(f"{where[region]}: {what}" for region in regions for what in ("hottest", "ratio", "IoU"))]
     lines = [
         [f"`{name.replace('|', '&#124;')}`", *(cell for at in regions for cell in _cells(told[name, at]))]
         for name in _explainers(told)
