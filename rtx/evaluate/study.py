@@ -194,7 +194,7 @@ def places(relevance: Mapping[str, Tensor], regions: Mapping[str, NDArray[np.boo
     maps = torch.stack(list(relevance.values()))
     found: Places = {explainer: {} for explainer in relevance}
     for region, mask in regions.items():
-        of = place(maps, torch.from_numpy(mask).to(maps.device).expand_as(maps))
+        of = place(maps, torch.from_numpy(mask).to(maps.device)[None])
         for i, explainer in enumerate(relevance):
             hit, chance, ratio, iou = (known(values[i]) for values in of)
             found[explainer][region] = hit, chance, ratio, iou

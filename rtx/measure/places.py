@@ -27,11 +27,12 @@ class Place(NamedTuple):
 
 
 def place(relevance: Tensor, region: Tensor) -> Place:
-    """Maps N T H W and their regions, bool. Frames in which the region is not to be seen do not count."""
-    n, frames = region.shape[:2]
+    """Maps N T H W and their regions, bool, or one for all, 1 T H W. Frames in which it is not to be seen do not count."""
+    n, frames = relevance.shape[:2]
+    wide = widened(region.flatten(0, 1)).view(region.shape).expand_as(relevance).flatten(0, 1)
+    region = region.expand_as(relevance)
     seen = region.flatten(2).any(dim=2)
     maps, masks = relevance.flatten(0, 1), region.flatten(0, 1)
-    wide = widened(masks)
     hottest = maps.flatten(1).argmax(dim=1, keepdim=True)
     hot = above(maps)
 

@@ -92,6 +92,8 @@ def test_as_it_is_defined(region: NDArray[np.bool_]):
     np.testing.assert_allclose(np.stack(found, axis=1), expected, rtol=1e-9)
     assert 0 < float(found.hit.mean()) < 1
     assert 0 < float(found.iou.mean()) < 1
+    one_for_all = place(torch.from_numpy(clips), torch.from_numpy(region)[None])
+    np.testing.assert_array_equal(np.stack(one_for_all)[:, [0, 2]], np.stack(found)[:, [0, 2]])
 
 
 def slowly(relevance: NDArray[np.float32], region: NDArray[np.bool_]) -> list[float]:
