@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 
 def place(relevance: Tensor, region: Tensor) -> Place:
-    """Maps N T H W and their regions, bool, or one for all, 1 T H W. Frames in which it is not to be seen do not count."""
+    """Maps N T H W and their regions, bool, or one for all: 1 T H W. Frames in which it is not seen do not count."""
     n, frames = relevance.shape[:2]
     wide = widened(region.flatten(0, 1)).view(region.shape).expand_as(relevance).flatten(0, 1)
     region = region.expand_as(relevance)
