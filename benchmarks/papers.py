@@ -93,7 +93,7 @@ def _results(study: str) -> list[Here]:
         settings, means = kept["settings"], msgspec.convert(kept["means"], Means)
         clips, whole = len(settings["clips"]), settings["of"].partition(": ")[0]
         name = f"`{of.model}`, random weights" if settings["weights"].startswith("random") else f"`{of.model}`"
-        says = f"{name}, {whole if whole.startswith(f'{clips} ') else f'{clips} of {whole}'}"
+        says = f"{name}, {whole if f'{clips} ' in whole else f'{clips} of {whole}'}"
         found.append(Here(says, cards.card(of.model).architecture, means, clips))
     return found
 

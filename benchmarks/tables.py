@@ -20,6 +20,7 @@ from rtx.evaluate.bootstrap import SAYS, Mean, mean_of, said
 from rtx.evaluate.faithful import NOISE
 from rtx.evaluate.study import Means, Row
 from rtx.evaluate.truth import REGIONS, Told
+from rtx.scenes.actions import LABELS
 
 TRUTH, PLACES = (Path(__file__).with_name(f"{name}.md") for name in ("TRUTH", "PLACES"))
 WHERE = {"acting": "limbs that act", "body": "figure", "distractor": "distractor"}
@@ -127,12 +128,13 @@ def cheat() -> str:
 
 
 def actions() -> str:
-    """Ratios on the acting limbs, action by action."""
-    by_action = json.loads((RESULTS / "eval-truth-figures.json").read_text())["acting_ratio_by_action"]
-    first = next(iter(by_action.values()))
-    names = [name for name in first if name in ALONE]
-    lines = [[f"`{name}`", *(f"{of[name]:.1f}" if name in of else "-" for of in by_action.values())] for name in names]
-    return _table(["explainer", *by_action], lines)
+    """Ratios on the acting limbs of the honest network, action by action."""
+    by_action = json.loads(path_of(Of(HONEST, HALL[HONEST])).read_text())["acting_ratio_by_action"]
+    columns = [label for label in LABELS if label in by_action]
+    names = [name for name in _explainers(_told(Of(HONEST, HALL[HONEST]))) if name in ALONE]
+    lines = [[f"`{name}`", *(f"{by_action[of][name]:.1f}" if name in by_action[of] else "-" for of in columns)]
+             for name in names]  # fmt: skip
+    return _table(["explainer", *columns], lines)
 
 
 def motion() -> str:
