@@ -63,7 +63,8 @@ def test_the_file_says_what_it_is(figures, hall: Any):
     assert about["rtx.clip"]["frames"] == 16
     assert about["rtx.clip"]["mean"] == [127.5, 127.5, 127.5]
     assert about["rtx.precision"] == "fp32"
-    assert about["rtx.explainers"][0] == {"output": "ksigma", "explainer": "ksigma(k=2.0)", "class_blind": True}
+    explainer = "ksigma(k=2.0, rest=True)"
+    assert about["rtx.explainers"][0] == {"output": "ksigma", "explainer": explainer, "class_blind": True}
 
 
 def test_the_readmes_example_runs_without_rtx(figures, tmp_path: Path):

@@ -373,7 +373,7 @@ def test_what_the_score_is_without_the_heat_is_said_beside_what_it_is_without_as
     assert page.locator(".motion dd").inner_text() == "40 %"
     assert page.locator(".faithfulness dd").all_inner_texts() == [
         "43 %",
-        "of 91 %; elsewhere 88 %",
+        "of 91\u00a0%; elsewhere 88\u00a0%",
         "12 clips, 1.2 % of the time",
     ]
     shown(page, sink, view(faithfulness=None))

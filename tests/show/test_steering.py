@@ -37,7 +37,7 @@ def names(steering: Steering) -> list[str]:
 def test_at_first_it_is_what_the_run_was_started_with():
     state = Steering(None, Worker(model="figures", explainer="cam(tau=0.5) | selective", target="squat")).state
     assert [link.name for link in state.chain] == ["cam", "selective"]
-    assert state.chain[0].parameters == {"tau": 0.5, "pooled": False, "interpolation": "linear"}
+    assert state.chain[0].parameters == {"tau": 0.5, "pooled": False, "interpolation": "linear", "rest": False}
     assert state.target == "squat"
 
 
