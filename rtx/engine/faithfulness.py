@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rtx.engine.engine import Engine, Found
-from rtx.engine.held import all_frames_of, explained_class, frames_of
+from rtx.engine.held import all_frames_of, explained_class
 from rtx.engine.torch_backend import TorchBackend
 from rtx.explain.placing import axis
 from rtx.link.wire import Faithfulness
@@ -110,8 +110,8 @@ class Meter:
 
     def _measure(self, found: Found) -> Iterator[None]:
         """`PASSES` over one clip: whole, without its most relevant tenth, without another tenth of that shape."""
-        frames, past, label = frames_of(found), all_frames_of(found), explained_class(self._engine, found)
-        past = past[: len(past) - len(frames)]
+        past, frames = np.split(all_frames_of(found), [-found.input_size[0]])
+        label = explained_class(self._engine, found)
         mask = most_relevant(found, self._random)
         whole = self._score(past, frames, label)
         yield

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rtx.engine.torch_backend import TorchBackend
-from rtx.errors import UserError
-from rtx.evaluate.study import Example, Study, Values, known, maps, places
+from rtx.evaluate.study import Example, Study, Values, known, maps, places, regions_of
 
 REGIONS = ("acting", "body")
 STILL = "stand"
@@ -24,9 +23,7 @@ def another(backend: TorchBackend, example: Example, shown: int) -> int:
 
 def measure(backend: TorchBackend, explainers: Sequence[str], example: Example) -> Values:
     """Whether the network names it or not. Nothing of a clip that shows none of its classes, two, or none that acts."""
-    where = {name: example.regions[name] for name in REGIONS if name in example.regions}
-    if not where:
-        raise UserError(f"{example.name}: what is where in it, nobody says; give a number of scenes to draw")
+    where = regions_of(example, REGIONS)
     if example.label is None or example.label == STILL:
         return {}
     shown = backend.labels.index(example.label)

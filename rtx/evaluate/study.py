@@ -189,6 +189,14 @@ Places = dict[str, dict[str, tuple[float | None, float | None, float | None, flo
 """By explainer and region: hit, chance, ratio, iou, as `Place` has them; None where nothing can be said."""
 
 
+def regions_of(example: Example, wanted: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """Of these regions, those of which it is known where they are. UserError where none is."""
+    known_ones = {name: example.regions[name] for name in wanted if name in example.regions}
+    if not known_ones:
+        raise UserError(f"{example.name}: what is where in it, nobody says; give a number of scenes to draw")
+    return known_ones
+
+
 def places(relevance: Mapping[str, Tensor], regions: Mapping[str, NDArray[np.bool_]]) -> Places:
     """Where the relevance of one clip's maps T H W lies, by explainer, of its regions T H W."""
     maps = torch.stack(list(relevance.values()))

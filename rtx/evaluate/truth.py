@@ -10,7 +10,7 @@ import numpy as np
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.bootstrap import Mean, mean_of
-from rtx.evaluate.study import Example, Material, Places, maps_in, places
+from rtx.evaluate.study import Example, Material, Places, maps_in, places, regions_of
 from rtx.explain.chain import chain_for
 from rtx.explain.registry import Chain
 
@@ -61,9 +61,7 @@ def rows(backend: TorchBackend, explainers: Sequence[str], material: Material, n
 
 def row(backend: TorchBackend, chains: Mapping[str, Chain], example: Example, named: bool) -> Row:
     """One clip, by every chain, in one pass."""
-    where = {name: example.regions[name] for name in REGIONS if name in example.regions}
-    if not where:
-        raise UserError(f"{example.name}: what is where in it, nobody says; give a number of scenes to draw")
+    where = regions_of(example, REGIONS)
     forward = backend.forward(example.frames[None], [None])
     right = backend.labels[int(forward.logits[0].argmax())] == example.label if named else None
     if right is False:
