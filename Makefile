@@ -18,8 +18,8 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	@sh tests/system-packages.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(QUICK) $(addprefix --ignore=,$(WAITING))
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal $(WAITING)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --max-worker-restart 0 --dist loadfile $(QUICK) $(addprefix --ignore=,$(WAITING))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --max-worker-restart 0 --dist worksteal $(WAITING)
 	@# What looks at the clock has the machine to itself.
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(QUICK) $(WAITING))
 

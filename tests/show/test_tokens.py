@@ -259,7 +259,9 @@ def test_the_page_ends_while_a_viewer_is_leaving(tokens: tuple[str, Tokens], cer
         with connect(where, ssl=trusting, additional_headers=headers) as staying:
             while leaving.close_rcvd is None:
                 hangs.sendall(b"".join(leaving.data_to_send()))
-                leaving.receive_data(hangs.recv(65536))
+                came = hangs.recv(65536)
+                assert came, "the page hung up without a word"
+                leaving.receive_data(came)
                 if leaving.state is State.OPEN:
                     leaving.send_close(1000)
             sink.close()

@@ -422,13 +422,13 @@ def test_without_events_that_is_said(serve: Serve, page: Page):
 _FRAME = """(at) => new Promise((done) => {
   const video = document.querySelector("#replay video");
   video.pause();
-  video.requestVideoFrameCallback(() => {
+  video.addEventListener("seeked", () => {
     const canvas = document.createElement("canvas");
     canvas.width = video.videoWidth;
     canvas.height = video.videoHeight;
     canvas.getContext("2d").drawImage(video, 0, 0);
     done(canvas.toDataURL("image/png"));
-  });
+  }, { once: true });
   video.currentTime = at;
 })"""
 
