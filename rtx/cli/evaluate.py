@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast, get_args
 import msgspec
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from rtx.cli.terminal import bars, console
 from rtx.config import DeviceName, PrecisionName
@@ -203,20 +204,19 @@ class _Here(NamedTuple):
         from rtx.evaluate import papers
 
         title = f"{self.study.asks} {self.title}"
-        table = Table(title=title, title_justify="left", box=None, caption=self.caption, caption_justify="left")
+        table = Table(box=None)
         table.add_column("", no_wrap=True)
         for column in self._columns:
             table.add_column(column, justify="right")
         for row, of in self.found.items():
             table.add_row(escape(row), *(_number(of.get(column), self.clips) for column in self._columns))
-        console.print(table)
+        _print(title, table, self.caption)
         for paper in papers.tables(self.study.name):
             head, lines = self._beside(paper)
-            title = f"\n{paper.title}: {paper.of}. Here: {self.of}"
-            table = Table(*head, title=escape(title), title_justify="left", box=None)
+            table = Table(*(Column(escape(name), overflow="fold") for name in head), box=None)
             for line in lines:
                 table.add_row(*map(escape, line))
-            console.print(table)
+            _print(f"\n{paper.title}: {paper.of}. Here: {self.of}", table)
 
     def papers(self) -> list[dict[str, Any]]:
         """The papers' tables, each of their cells beside what was found."""
@@ -292,8 +292,7 @@ def _about(found: list[Told], clips: int) -> str:
 
 def _show(title: str, found: list[Told], clips: int) -> None:
     """A row an explainer; intervals are in the report."""
-    caption = f"{SHORT} {_about(found, clips)}"
-    table = Table(title=title, title_justify="left", box=None, caption=caption, caption_justify="left")
+    table = Table(box=None)
     regions = list(dict.fromkeys(of.region for of in found))
     for name in ("explainer", "hit", "chance", *regions, "IoU"):
         table.add_column(name, justify="left" if name == "explainer" else "right", no_wrap=True)
@@ -301,7 +300,15 @@ def _show(title: str, found: list[Told], clips: int) -> None:
         first, *others = (of for of in found if of.explainer == name)
         ratios = (of.ratio for of in (first, *others))
         table.add_row(escape(name), *(_number(of, clips) for of in (first.hit, first.chance, *ratios, first.iou)))
+    _print(title, table, f"{SHORT} {_about(found, clips)}")
+
+
+def _print(title: str, table: Table, caption: str = "") -> None:
+    """Title and caption are as wide as the terminal, whatever the table is."""
+    console.print(Text(title, style="italic"))
     console.print(table)
+    if caption:
+        console.print(Text(caption, style="dim italic"))
 
 
 def _number(of: Mean | None, clips: int = 0) -> str:
