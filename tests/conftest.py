@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import cv2
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -29,8 +30,9 @@ CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Two OpenMP threads beside busy neighbours run many times slower than one."""
+    """Two threads of a pass beside busy neighbours run many times slower than one; OpenCV has one in rtx's processes."""
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
 
 @pytest.fixture(scope="session")
