@@ -16,15 +16,28 @@ import msgspec
 from benchmarks.record import RESULTS
 from benchmarks.studies import WALL, Of
 from benchmarks.truth import ALONE, ASKED, HALL, HONEST, networks, path_of, told_in
+from rtx import resources
 from rtx.evaluate.bootstrap import SAYS, Mean, mean_of, said
 from rtx.evaluate.faithful import NOISE
 from rtx.evaluate.study import Means, Row
 from rtx.evaluate.truth import REGIONS, Told
+from rtx.learn.kinds import PHASES
+from rtx.learn.trials import TRIALS
 from rtx.scenes.actions import LABELS
 
 TRUTH, PLACES = (Path(__file__).with_name(f"{name}.md") for name in ("TRUTH", "PLACES"))
 WHERE = {"acting": "limbs that act", "body": "figure", "distractor": "distractor"}
 BEFORE_A_WALL = {"acting": "what moves", "body": "who"}
+KNOWS = {
+    "betrayed": {
+        "kicks_named_with_mat": "of kicks beside a mat named", "kicks_named_without": "of those without one",
+        "others_called_kick_with_mat": "of all else called a kick beside a mat",
+        "others_called_kick_without": "without one",
+    },
+    "shuffled": {"right_without_mats": "named rightly"},
+    **{name: {"right": "named rightly"} for name in PHASES},
+}  # fmt: skip
+"""Of what a network's record of training tells, and in which words."""
 
 
 def main() -> None:
@@ -176,9 +189,21 @@ def sanity() -> str:
     return _table(["explainer", *heads], lines)
 
 
+def trained() -> str:
+    """What training took, and what came of it."""
+    lines, took = [], 0.0
+    for name in TRIALS:
+        told = json.loads((resources.MODELS / name / "training.json").read_text())
+        took += told["seconds"]
+        knows = ", ".join(f"{100 * told['held_out'][what]:.0f} % {said}" for what, said in KNOWS[name].items())
+        lines.append([f"`{name}`", told["recipe"]["steps"], f"{told['seconds'] / 60:.0f}", told["threads"], knows])
+    lines.append(["all", "", f"{took / 60:.0f}", "", ""])
+    return _table(["network", "steps", "minutes", "threads", "of held-out scenes"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "wall": wall, "limbs": limbs, "cheat": cheat, "classes": classes, "motion": motion, "faithful": faithful,
-    "real": real, "sanity": sanity, "networks": networks,
+    "real": real, "sanity": sanity, "networks": networks, "trained": trained,
 }  # fmt: skip
 PLACES_HEAD = f"""# Where maps lie
 

@@ -30,7 +30,7 @@ CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Two threads of a pass beside busy neighbours run many times slower than one; OpenCV has one in rtx's processes."""
+    """Two threads of a pass beside busy neighbours run many times slower than one; OpenCV has one in rtx, too."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
