@@ -49,8 +49,8 @@ bench: $(VENV)/.tested
 figures: $(VENV)/.installed
 	$(BIN)/python -m rtx.learn.figures
 
-# Trains the networks that explainers are tried on (some 70 minutes on two cores that multiply bf16, else 180), then
-# measures explainers (some 100).
+# Trains the networks that explainers are tried on (TRUTH.md says how long that took), then measures explainers (some
+# 100 minutes more).
 # It goes on where it was broken off; `python -m rtx.learn.trials --anew` begins again.
 truth: $(VENV)/.tested
 	$(BIN)/python -m rtx.learn.trials
