@@ -53,5 +53,6 @@ CLASSES = Study(
     "another: asked for one by lot (the clip's name is its seed); more: the former less the latter, 0 where the class "
     "makes no difference. silent: how often nothing speaks for the class.",
     boxed=True,
+    named=True,
     version=2,
 )  # fmt: skip

@@ -87,6 +87,8 @@ class Study(NamedTuple):
     """What the columns mean."""
     boxed: bool = False
     """It needs to know where who acts is."""
+    named: bool = False
+    """It asks for the class that is shown: the network must have a name for it."""
     scene: Scene | None = None
     """What it is measured on, where nothing else will do."""
     middle: Middle = np.mean

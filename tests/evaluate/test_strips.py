@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from rtx.cli import app
 from rtx.engine.torch_backend import TorchBackend
 from rtx.errors import UserError
 from rtx.evaluate.datasets import STRIPS, found_in
@@ -91,3 +93,10 @@ def test_real_people_are_told_from_the_wall(weizmann: Path, i3d: TorchBackend):
         assert shares.max() < 3 * shares.min(), name
         assert not body[:, :, :6].any(), name
         assert 0.05 < example.regions["acting"].sum() / body.sum() < 0.99, name
+
+
+@pytest.mark.usefixtures("weights")
+def test_who_has_no_name_for_what_is_shown_is_not_asked_about_classes(weizmann: Path):
+    done = CliRunner().invoke(app, ["eval", "classes", "--model", "i3d-k400", "--clips", str(weizmann)])
+    assert isinstance(done.exception, UserError)
+    assert "i3d-k400 has no name for any in Weizmann actions" in str(done.exception)
