@@ -1,7 +1,7 @@
 """Does what is found hold for networks that are trained a second time? `python -m benchmarks.again FOLDER`.
 
-The folder is what `python -m rtx.learn.trials --to FOLDER` made: what the networks know is kept beside what the first
-ones do, and how alike the order of explainers is on the limbs that act.
+The folder is what `python -m rtx.learn.trials --to FOLDER` made, or what it once did: what the networks there know is
+kept beside what those in models/ do, and how alike the order of explainers is on the limbs that act.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def compared(name: str, folder: Path) -> dict[str, Any]:
-    """A network trained again, beside the first."""
+    """A network of another training, beside the first, which is the one in models/."""
     first, second = (_trained(of) for of in (resources.MODELS / name, folder))
     return {**second, "first": first, "order": _order(name, folder) if name in HALL else None}
 

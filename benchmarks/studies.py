@@ -109,7 +109,7 @@ def run(study: Study, of: Of, anew: bool) -> None:
     random = of.lots or cards.card(of.model).bare
     backend = drawn(of, SEED) if random else rtx.load(of.model, device="cpu", precision="fp32")
     explainers = list(of.explainers) or study.fitting(backend)
-    material = examples_of(backend, of.clips, study.boxed, study.scene)
+    material = examples_of(backend, of.clips, study.boxed, study.scene, study.named)
     chosen = [name for name in material.names if any(fnmatch.fnmatch(name, only) for only in of.only)]
     seeds = f"seeds {SEED} to {SEED + of.lots - 1}" if of.lots else f"seed {SEED}"
     weights = {"weights": f"random, {seeds}"} if random else {}
@@ -142,7 +142,7 @@ def run(study: Study, of: Of, anew: bool) -> None:
 def by_lot(study: Study, of: Of, explainers: Sequence[str], name: str) -> Row:
     """One network with random weights, by its name, `lot 3`: means over the clips."""
     backend = drawn(of, int(name.removeprefix("lot ")))
-    material = examples_of(backend, of.clips, study.boxed, study.scene)
+    material = examples_of(backend, of.clips, study.boxed, study.scene, study.named)
     found = means(list(measured(study, backend, explainers, material, material.names)), study.middle)
     return Row(name, {row: {column: mean and known(mean.mean) for column, mean in columns.items()}
                       for row, columns in found.items()})  # fmt: skip

@@ -137,12 +137,7 @@ def _run(study: Study, backend: TorchBackend, explainer: list[str] | None, clips
     explainers = explainer or study.fitting(backend)
     for name in explainers:
         chain_for(name, None, backend.labels)
-    material = examples_of(backend, clips, study.boxed, study.scene)
-    if study.named and not material.named:
-        raise UserError(
-            f"{study.name} asks for the class that is shown, and {backend.card.name} has no name for any in "
-            f"{material.says}; choose clips of what it knows, or a network that knows these"
-        )
+    material = examples_of(backend, clips, study.boxed, study.scene, study.named)
     settings = {"study": study.name, "version": study.version, **about(backend), "explainers": list(explainers),
                 "of": material.says, "clips": list(material.names)}  # fmt: skip
     with Rows(report, settings, Row) as rows:

@@ -35,11 +35,24 @@ MOST = 10_000
 FIGURE = [number for part, number in NUMBERS.items() if part != "distractor"]
 
 
-def examples_of(backend: TorchBackend, wanted: str, boxed: bool = False, scene: Scene | None = None) -> Material:
+def examples_of(
+    backend: TorchBackend, wanted: str, boxed: bool = False, scene: Scene | None = None, named: bool = False
+) -> Material:
     """So many held-out scenes, or the films of a folder. UserError.
 
-    `boxed`: it must be known where who acts is. `scene`: it must be such scenes.
+    `boxed`: it must be known where who acts is. `scene`: it must be such scenes. `named`: the network must have a name
+    for what some of them show.
     """
+    material = _material(backend, wanted, boxed, scene)
+    if named and not material.named:
+        raise UserError(
+            f"--clips {wanted!r}: {backend.card.name} has no name for any in {material.says}; give clips of what it "
+            "knows, or a network that knows these"
+        )
+    return material
+
+
+def _material(backend: TorchBackend, wanted: str, boxed: bool, scene: Scene | None) -> Material:
     if wanted.isdecimal() and int(wanted) > MOST:
         raise UserError(f"--clips {wanted}: {MOST} scenes at most")
     if wanted.isdecimal() and int(wanted):
